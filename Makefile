@@ -1,0 +1,25 @@
+PYTHON ?= python3
+BIN = .venv/bin
+RUN ?= runs/demo
+
+.PHONY: demo test lint
+
+# A supernet trained, searched and its best architecture retrained, on real images, in 3 minutes.
+demo: .venv/installed
+	$(BIN)/python train_supernet.py $(RUN) --config recipes/digits.yaml
+	$(BIN)/python search.py $(RUN)
+	$(BIN)/python retrain.py $(RUN)
+
+test: .venv/installed
+	$(BIN)/python -m pytest -q
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@

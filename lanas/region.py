@@ -1,0 +1,201 @@
+"""The polytope of a leaf and of the budgets, and two ways into it: a walk and an exact solution.
+
+A region is `{a : weights · φ(a) >= thresholds}`, all rows at once, φ the space's encoding. Since φ
+is the codes of the choices side by side, each row is a sum of one look-up per active choice.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from supernet.space import Arch, Archs, Floats, Space, as_tuples
+
+Bools = NDArray[np.bool_]
+
+# A plane is used in two ways: trials and architectures meet it as a matrix product, the walk as a
+# sum of table look-ups. Both must agree also for a point on the plane. So weights are rounded to
+# multiples of a power of two, 2^-40 of the row's largest: sums of up to 2^13 of them fit the 53
+# bits of a float and are exact in any order, for codes of zeros and ones. Integers below 2^40 stay
+# what they are.
+GRID_BITS = 40
+
+
+def on_grid(weights: ArrayLike) -> Floats:
+    """`weights` [rows, width] with each row rounded to a grid of 2^-40 of its largest magnitude."""
+    weights = np.asarray(weights, dtype=float)
+    _, exponent = np.frexp(np.abs(weights).max(axis=-1, keepdims=True, initial=0.0))
+    rounded: Floats = np.ldexp(
+        np.rint(np.ldexp(weights, GRID_BITS - exponent)), exponent - GRID_BITS
+    )
+    return rounded
+
+
+@dataclass(frozen=True, eq=False)
+class HalfSpaces:
+    """The architectures that meet every row, `{a : weights · φ(a) >= thresholds}`; on a grid."""
+
+    weights: Floats  # [rows, width]
+    thresholds: Floats  # [rows]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weights", on_grid(self.weights))
+        object.__setattr__(self, "thresholds", np.asarray(self.thresholds, dtype=float))
+
+    def __len__(self) -> int:
+        return len(self.thresholds)
+
+    def __and__(self, other: "HalfSpaces") -> "HalfSpaces":
+        """What lies in both."""
+        return HalfSpaces(
+            np.concatenate([self.weights, other.weights]),
+            np.concatenate([self.thresholds, other.thresholds]),
+        )
+
+    def contains(self, phi: Floats) -> Bools:
+        """Which encodings [n, width] meet all rows: bool [n]."""
+        inside: Bools = np.logical_and.reduce(phi @ self.weights.T >= self.thresholds, axis=1)
+        return inside
+
+
+def everything(space: Space) -> HalfSpaces:
+    """The region without a row."""
+    return HalfSpaces(np.zeros((0, space.width)), np.zeros(0))
+
+
+def budget(weights: ArrayLike, base: float, limit: float) -> HalfSpaces:
+    """The architectures with `base + weights · φ(a) <= limit`, weights [width].
+
+    For costs that are integers give `limit + 0.5`: the same architectures, and no rounding of a sum
+    can matter. Other costs hold to about 1e-12 of the largest weight.
+    """
+    return HalfSpaces(-np.asarray(weights, dtype=float)[None], np.array([base - limit]))
+
+
+def tables(space: Space, weights: Floats) -> list[Floats]:
+    """What each option adds to each row while its choice is active: per choice [options, rows]."""
+    return [
+        choice.code @ weights[:, columns].T
+        for choice, columns in zip(space.choices, space.columns, strict=True)
+    ]
+
+
+# -- the exact solution --------------------------------------------------------------------------
+
+
+def solve(space: Space, region: HalfSpaces, objective: ArrayLike | None = None) -> Arch | None:
+    """An architecture inside `region`, the one with the least objective · φ where one is given.
+
+    objective: [width]. None where the region is empty. Exact: an integer program over one-hot
+    options, in which a choice takes one option where it is active and none where it is not.
+    """
+    from scipy.optimize import Bounds, LinearConstraint, milp  # slow to import
+
+    ends = np.cumsum(space.options)
+    starts = ends - space.options
+    takes = np.zeros((len(ends), ends[-1]))  # row i: options of choice i minus those that allow it
+    for i, condition in enumerate(space.conditions):
+        takes[i, starts[i] : ends[i]] = 1
+        if condition is not None:
+            parent, allowed = condition
+            takes[i, starts[parent] : ends[parent]] -= allowed
+    always = np.array([float(condition is None) for condition in space.conditions])
+    constraints = [LinearConstraint(takes, always, always)]
+
+    # The solver's tolerances are absolute, 1e-6: rows and objective are scaled well above them.
+    rows = np.concatenate(tables(space, region.weights)).T  # [rows, all options]
+    scale = 1e4 / np.maximum(np.abs(rows).max(axis=1, initial=0.0), np.finfo(float).tiny)
+    scale = np.where(np.abs(rows).max(axis=1, initial=0.0) > 0, scale, 1.0)
+    if len(region):
+        constraints.append(LinearConstraint(rows * scale[:, None], region.thresholds * scale))
+    cost = np.zeros(ends[-1])
+    if objective is not None:
+        cost = np.concatenate(tables(space, np.asarray(objective, dtype=float)[None]))[:, 0]
+        cost = cost * (1e4 / (np.abs(cost).max() or 1.0))
+
+    for _ in range(1000):
+        found = milp(
+            cost,
+            integrality=np.ones(ends[-1]),
+            bounds=Bounds(0, 1),
+            constraints=constraints,
+            options={"mip_rel_gap": 0.0},
+        )
+        if found.x is None:
+            if found.status != 2:  # 2 is infeasible
+                raise RuntimeError(f"milp on space {space.name}: {found.message}")
+            return None
+        taken = np.rint(found.x)
+        arch = np.array([[taken[a:b].argmax() for a, b in zip(starts, ends, strict=True)]])
+        if region.contains(space.encode(arch))[0]:
+            return as_tuples(arch)[0]
+        # Outside by less than the solver's tolerance: forbid that one architecture, ask again.
+        constraints.append(LinearConstraint(taken[None], -np.inf, taken.sum() - 1))
+    raise RuntimeError(f"milp on space {space.name}: 1000 solutions within rounding of the planes")
+
+
+# -- the walk ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """The rows of a region, spread over the choices of a space."""
+
+    space: Space
+    region: HalfSpaces
+
+    @cached_property
+    def tables(self) -> list[Floats]:
+        return tables(self.space, self.region.weights)
+
+    def totals(self, archs: Archs) -> Floats:
+        """weights · φ, [n, rows], as sums of look-ups."""
+        active = self.space.active(archs)
+        total = np.zeros((len(archs), len(self.region)))
+        for i, table in enumerate(self.tables):
+            total += table[archs[:, i]] * active[:, i, None]
+        return total
+
+
+def walk(
+    space: Space, region: HalfSpaces, starts: Archs, rng: np.random.Generator, sweeps: int
+) -> Archs:
+    """Gibbs sweeps inside `region`, one chain from each of `starts` [chains, choices].
+
+    Returns the states after every sweep, int [sweeps, chains, choices]; no state leaves the region
+    (for codes of zeros and ones; see GRID_BITS). Each choice in turn is drawn uniformly from the
+    options with which all rows still hold, an inactive one from all of its options. So the uniform
+    distribution over the region's raw points is stationary; without rows one sweep reaches it.
+    `starts` must lie inside.
+    """
+    rows = _Rows(space, region)
+    state = space.as_array(starts).copy()
+    gates = {condition[0] for condition in space.conditions if condition is not None}
+    active = space.active(state)
+    total = rows.totals(state)
+    states = np.empty((sweeps, *state.shape), dtype=np.int64)
+    for sweep in range(sweeps):
+        for i, table in enumerate(rows.tables):
+            options = len(table)
+            if options == 1:
+                continue
+            if i in gates:  # decides which other choices count: every option in full
+                moved = np.repeat(state, options, axis=0)
+                moved[:, i] = np.tile(np.arange(options), len(state))
+                totals = rows.totals(moved).reshape(len(state), options, -1)
+                allowed = (totals >= region.thresholds).all(axis=2)
+            else:
+                totals = (total - table[state[:, i]])[:, None] + table
+                allowed = (totals >= region.thresholds).all(axis=2)
+                allowed |= ~active[:, i, None]
+            drawn = np.where(allowed, rng.random(allowed.shape), -1.0).argmax(axis=1)
+            state[:, i] = drawn
+            if i in gates:
+                active = space.active(state)
+                total = totals[np.arange(len(state)), drawn]
+            else:
+                moved_total = totals[np.arange(len(state)), drawn]
+                total = np.where(active[:, i, None], moved_total, total)
+        states[sweep] = state
+    return states

@@ -1,0 +1,88 @@
+"""What a search says: a live line while it runs, and the best architectures at its end."""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from supernet.run import Trial
+from supernet.space import Space
+
+PLAIN_EVERY = 10.0  # seconds between two lines where the output is no terminal
+
+
+def ranked(trials: Sequence[Trial]) -> list[tuple[int, Trial]]:
+    """Trials that have a score with their numbers, best first; of equals the cheapest first."""
+    scored = [
+        (-trial.score, trial.costs.get("macs", 0.0), number)
+        for number, trial in enumerate(trials)
+        if trial.score is not None
+    ]
+    return [(number, trials[number]) for *_, number in sorted(scored)]
+
+
+def best_table(space: Space, trials: Sequence[Trial], count: int = 10) -> Table:
+    """The `count` best architectures in words, with their scores and costs."""
+    table = Table(title=f"best {min(count, len(trials))} of {len(trials)} trials")
+    for column in ("trial", "val %", "MMACs", "k params"):
+        table.add_column(column, justify="right")
+    table.add_column("architecture", overflow="fold")
+    for number, trial in ranked(trials)[:count]:
+        table.add_row(
+            str(number),
+            f"{100 * (trial.score or 0):.2f}",
+            f"{trial.costs['macs'] / 1e6:.3f}",
+            f"{trial.costs['params'] / 1e3:.1f}",
+            space.words(trial.arch).replace(",", ", "),
+        )
+    return table
+
+
+class Line:
+    """The live line of a search: trial, best so far, seconds left."""
+
+    def __init__(self, total: int, done: Sequence[Trial]) -> None:
+        self.total, self.count = total, len(done)
+        self.best = max((t.score for t in done if t.score is not None), default=None)
+        self.start, self.fresh, self.said = time.monotonic(), 0, time.monotonic()
+        self.console = Console()
+        self.live = Progress(
+            TextColumn("trial"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TextColumn("best {task.fields[best]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+        )
+        self.task = self.live.add_task("", total=total, completed=self.count, best=self._best())
+
+    def _best(self) -> str:
+        return "-" if self.best is None else f"{100 * self.best:.2f} %"
+
+    def update(self, trial: Trial) -> None:
+        self.count += 1
+        self.fresh += 1
+        if trial.score is not None and (self.best is None or trial.score > self.best):
+            self.best = trial.score
+        self.live.update(self.task, completed=self.count, best=self._best())
+        now = time.monotonic()
+        if not self.console.is_terminal and now - self.said > PLAIN_EVERY:
+            left = (self.total - self.count) * (now - self.start) / self.fresh
+            print(f"trial {self.count}/{self.total}, best {self._best()}, {left:.0f} s left")
+            sys.stdout.flush()
+            self.said = now
+
+
+@contextmanager
+def progress(total: int, done: Sequence[Trial]) -> Iterator[Line]:
+    """A live line on a terminal, and a plain one every ten seconds elsewhere."""
+    line = Line(total, done)
+    if line.console.is_terminal:
+        with line.live:
+            yield line
+    else:
+        yield line

@@ -1,0 +1,152 @@
+"""LaNAS's learning phase (arXiv 1906.06832, section 3.1): a tree of linear splits of the space.
+
+Each inner node splits by a ridge regression of reward on encoding. One plane a node, for trials and
+architectures alike: what lies on its good side goes to the good child.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lanas.region import HalfSpaces, on_grid
+from supernet.space import Floats, Space
+
+RIDGE = 1.0  # penalty on the weights; encodings have entries of 0 and 1
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """Nodes in order of depth, the root first. A leaf has children -1 and a zero plane."""
+
+    weights: Floats  # [nodes, width]
+    thresholds: Floats  # [nodes]; the good child is weights · φ >= threshold
+    children: NDArray[np.int64]  # [nodes, 2]; good, bad; -1 where leaf
+    parent: NDArray[np.int64]  # [nodes]; -1 at the root
+    trials: NDArray[np.int64]  # [nodes]; trials that it was learned from
+    reward: Floats  # [nodes]; their mean reward
+
+
+def ridge(phi: Floats, reward: Floats) -> Floats:
+    """Ridge regression of reward [n] on phi [n, width], centred, in closed form: [width]."""
+    centred = phi - phi.mean(axis=0)
+    gram = centred.T @ centred + RIDGE * np.eye(phi.shape[1])
+    weights: Floats = np.linalg.solve(gram, centred.T @ (reward - reward.mean()))
+    return weights
+
+
+def learn(phi: Floats, reward: Floats, height: int, min_trials: int) -> Tree:
+    """The tree of trials phi [n, width] with reward [n].
+
+    height: splits on the longest path. The threshold of a split is the mean prediction over the
+    node's trials. A node whose split would leave a child with fewer than `min_trials`, or whose
+    rewards are all equal, is a leaf.
+    """
+    nodes, width = 1, phi.shape[1]
+    members, depth, parent = [np.arange(len(phi))], [0], [-1]
+    children, weights, thresholds = [(-1, -1)], [np.zeros(width)], [0.0]
+    node = 0
+    while node < nodes:
+        mine = members[node]
+        if depth[node] < height and len(mine) >= 2 * min_trials and np.ptp(reward[mine]) > 0:
+            plane = on_grid(ridge(phi[mine], reward[mine]))
+            predicted = phi[mine] @ plane
+            threshold = float(predicted.mean())
+            good = predicted >= threshold
+            if min_trials <= good.sum() <= len(mine) - min_trials:
+                weights[node], thresholds[node] = plane, threshold
+                children[node] = (nodes, nodes + 1)
+                nodes += 2
+                for child in (mine[good], mine[~good]):
+                    members.append(child)
+                    depth.append(depth[node] + 1)
+                    parent.append(node)
+                    children.append((-1, -1))
+                    weights.append(np.zeros(width))
+                    thresholds.append(0.0)
+        node += 1
+    return Tree(
+        np.array(weights),
+        np.array(thresholds),
+        np.array(children),
+        np.array(parent),
+        np.array([len(mine) for mine in members]),
+        np.array([reward[mine].mean() if len(mine) else 0.0 for mine in members]),
+    )
+
+
+def route(tree: Tree, phi: Floats) -> NDArray[np.bool_]:
+    """Which nodes each encoding [n, width] visits on its way from root to leaf: bool [n, nodes]."""
+    good = phi @ tree.weights.T >= tree.thresholds
+    visited = np.zeros(good.shape, dtype=bool)
+    visited[:, 0] = True
+    for node, (better, worse) in enumerate(tree.children):
+        if better >= 0:
+            visited[:, better] = visited[:, node] & good[:, node]
+            visited[:, worse] = visited[:, node] & ~good[:, node]
+    return visited
+
+
+def region(tree: Tree, node: int) -> HalfSpaces:
+    """All half-spaces on the path from the root to `node`: exactly what `route` sends there."""
+    weights: list[Floats] = []
+    thresholds: list[float] = []
+    while tree.parent[node] >= 0:
+        above = int(tree.parent[node])
+        plane, threshold = tree.weights[above], float(tree.thresholds[above])
+        if tree.children[above, 0] == node:
+            weights.append(plane)
+            thresholds.append(threshold)
+        else:  # w·φ < t is -w·φ > -t, and the next float after -t is the first that is greater
+            weights.append(-plane)
+            thresholds.append(float(np.nextafter(-threshold, np.inf)))
+        node = above
+    return HalfSpaces(np.array(weights).reshape(-1, tree.weights.shape[1]), np.array(thresholds))
+
+
+# -- in words ------------------------------------------------------------------------------------
+
+
+def splits_in_words(tree: Tree, space: Space, count: int, mean: Floats | None = None) -> list[str]:
+    """The first `count` splits of the tree, top down, a line each.
+
+    mean: [nodes], what to print as a node's worth instead of the mean reward, say its mean score.
+
+        all 60 trials: 31 at +0.62 have edge4 more conv3x3, less none; ...; the other 29 at -0.66
+    """
+    mean = tree.reward if mean is None else mean
+    lines = []
+    for node in np.flatnonzero(tree.children[:, 0] >= 0)[:count].tolist():
+        good, bad = tree.children[node].tolist()
+        reasons = "; ".join(_reasons(tree.weights[node], space))
+        lines.append(
+            f"{_name(tree, node)} {tree.trials[node]} trials: "
+            f"{tree.trials[good]} at {mean[good]:+.4g} have {reasons}; "
+            f"the other {tree.trials[bad]} at {mean[bad]:+.4g}"
+        )
+    return lines
+
+
+def _name(tree: Tree, node: int) -> str:
+    """`all`, or the sides taken from the root on: `good > bad`."""
+    sides: list[str] = []
+    while tree.parent[node] >= 0:
+        above = int(tree.parent[node])
+        sides.insert(0, "good" if tree.children[above, 0] == node else "bad")
+        node = above
+    return " > ".join(sides) or "all"
+
+
+def _reasons(plane: Floats, space: Space, most: int = 3) -> list[str]:
+    """The choices in which a plane's values differ most between options, with both extremes."""
+    values = [
+        choice.code @ plane[columns]
+        for choice, columns in zip(space.choices, space.columns, strict=True)
+    ]
+    spread = np.array([np.ptp(value) for value in values])
+    telling = [i for i in np.argsort(-spread, kind="stable")[:most] if spread[i] > 0]
+    return [
+        f"{space.choices[i].name} more {space.choices[i].options[values[i].argmax()]}, "
+        f"less {space.choices[i].options[values[i].argmin()]}"
+        for i in telling
+    ]

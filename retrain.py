@@ -1,0 +1,193 @@
+#!/usr/bin/env python3
+"""Retrain the best architectures from scratch, test each once, and hand them over as files.
+
+    python retrain.py runs/digits --arch best
+
+RUN/retrain/ARCHITECTURE then holds model.safetensors with config.json, model.onnx and model.pt2,
+each checked against torch, and result.json. The same command goes on after a stop.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from supernet import cli
+from supernet.errors import UserError
+from supernet.run import Run, TrialLog, lock, read_json, settle, write_json
+from supernet.space import Arch, Space, arch_id
+
+# -- arguments -----------------------------------------------------------------------------------
+
+
+def parser() -> ArgumentParser:
+    """The arguments of this script; a recipe's `retrain` section may set any but the folder."""
+    p = ArgumentParser(prog="retrain.py", description=__doc__.split("\n\n")[0])
+    p.add_argument("run", help="the run folder that train_supernet.py made")
+    p.add_argument(
+        "--arch",
+        default="best",
+        help="best, top:K, random:K, a trial's number, or an architecture in words",
+    )
+    p.add_argument("--inherit", action="store_true", help="start from the supernet's weights")
+    p.add_argument("--tag", default="", help="added to the folder's name, to keep another training")
+    cli.add_device_arguments(p)
+    cli.add_training_arguments(p, epochs=100)
+    return p
+
+
+def settings(args: Namespace) -> dict[str, Any]:
+    """What makes this training the training that it is."""
+    apart = ("run", "arch", "tag", "device", "threads", "workers")
+    return {name: value for name, value in vars(args).items() if name not in apart}
+
+
+def select(text: str, space: Space, log: TrialLog, seed: int) -> list[Arch]:
+    """The architectures that --arch names, each once; UserError where there are none such."""
+    import numpy as np
+
+    from lanas.report import ranked
+    from supernet.space import as_tuples
+
+    kind, _, count = text.partition(":")
+    if kind == "random" and count.isdecimal():
+        rng = np.random.default_rng(seed)
+        drawn = as_tuples(space.canonical(space.sample(rng, 20 * int(count) + 100)))
+        return list(dict.fromkeys(drawn))[: int(count)]
+    if text == "best" or (kind == "top" and count.isdecimal()) or text.isdecimal():
+        if not log.trials:
+            raise UserError(f"--arch {text}: {log.path} has no trials yet; run search.py first")
+        if text.isdecimal():
+            if int(text) >= len(log):
+                raise UserError(f"--arch {text}: trials are 0 to {len(log) - 1}")
+            return [log.trials[int(text)].arch]
+        return [trial.arch for _, trial in ranked(log.trials)[: int(count or 1)]]
+    if "=" not in text and "-" not in text:
+        raise UserError(
+            f"--arch {text!r}: allowed is best, top:K, random:K, a trial's number or an "
+            f"architecture such as {space.words((0,) * len(space.choices))}"
+        )
+    return as_tuples(space.canonical([space.parse(text)]))
+
+
+# -- the training --------------------------------------------------------------------------------
+
+
+def main() -> None:
+    args, run = cli.parse_for_run(parser(), "retrain")
+    device = cli.device(args)
+    run.require_supernet()
+
+    from rich.console import Console
+
+    from supernet.data import read_splits
+    from supernet.spaces import family
+
+    network = run.config["network"]
+    space = family(network["name"]).space(network["depth"])
+    log = TrialLog(run.path / "search" / "trials.jsonl")
+    archs = select(args.arch, space, log, args.seed)
+    data = cli.load_data(run.config, device, args.workers, read_splits(run.path / "splits.npz"))
+    cli.training_arguments(settings(args), data)  # what is wrong there is said before anything runs
+    results = []
+    for number, arch in enumerate(archs, 1):
+        print(f"retraining {number} of {len(archs)}: {space.words(arch)}", flush=True)
+        folder = run.path / "retrain" / (arch_id(arch) + ("-" + args.tag if args.tag else ""))
+        with lock(folder):
+            settle(folder / "settings.json", settings(args))
+            if not (folder / "result.json").is_file():
+                result = retrain(run, args, arch, folder, data, device)
+                write_json(folder / "result.json", result)
+        results.append((folder, read_json(folder / "result.json")))
+    Console().print(table(results, log))
+    for folder, _ in results:
+        print(f"files: {folder}/model.safetensors, model.onnx, model.pt2, result.json")
+
+
+def retrain(
+    run: Run, args: Namespace, arch: Arch, folder: Path, data: Any, device: str
+) -> dict[str, Any]:
+    """Train one architecture on train+val, measure and export it; the test split is read here."""
+    import torch
+
+    from supernet import cost, spaces
+    from supernet.evaluate import score
+    from supernet.export import export, load_weights
+    from supernet.subnet import inherited
+    from supernet.training import Training, fit
+
+    # -- network --
+    network = run.config["network"]
+    torch.manual_seed(args.seed)
+    net = spaces.network(**network, arch=arch)
+    if args.inherit:
+        supernet = spaces.network(**network)
+        load_weights(supernet, run.weights)
+        net.load_state_dict(inherited(net, supernet))
+
+    # -- fit --
+    training = cli.training_arguments(settings(args), data)
+    module = Training(
+        net.to(device), data, paths=lambda _: [net.space.only()], split="train+val", **training
+    )
+    fit(module, folder, device=device, precision=args.precision)
+
+    # -- files --
+    net.eval()
+    images = next(iter(data.batches("test", 64)))[0]
+    config = {
+        "network": network | {"arch": arch},
+        "data": data.name,
+        "input": list(data.shape),
+        "mean": data.mean.tolist(),
+        "std": data.std.tolist(),
+    }
+    differences = export(net, folder, config, images)
+
+    # -- test, once --
+    net.to(device)
+    latency = {f"batch {n}": cost.latency(net, data.shape, n) for n in (1, 64)}
+    return {
+        "arch": arch,
+        "words": run.config["network"]["name"] + ": " + net.space.words(net.space.only()),
+        "test": score(net, data.batches("test", 256), data, training["task"]),
+        "test_images": len(data.splits["test"]),
+        **cost.count(net, data.shape),
+        "latency": {"device": device, "threads": torch.get_num_threads(), **latency},
+        "difference_of_logits": differences,
+    }
+
+
+def table(results: list[tuple[Path, dict[str, Any]]], log: TrialLog) -> Any:
+    """The retrained networks side by side."""
+    from rich.table import Table
+
+    number = {trial.arch: (i, trial.score) for i, trial in enumerate(log.trials)}
+    table = Table(title="retrained from scratch, tested once")
+    for column in (
+        "trial",
+        "val % (inherited)",
+        "test %",
+        "MMACs",
+        "k params",
+        "ms, batch 1",
+        "ms, batch 64",
+    ):
+        table.add_column(column, justify="right")
+    for _, result in results:
+        trial, val = number.get(tuple(result["arch"]), ("-", None))
+        times = [result["latency"][f"batch {n}"] for n in (1, 64)]
+        spread = [f"{t['median_ms']:.2f} ({t['p25_ms']:.2f} to {t['p75_ms']:.2f})" for t in times]
+        table.add_row(
+            str(trial),
+            "-" if val is None else f"{100 * val:.2f}",
+            f"{100 * result['test']:.2f}",
+            f"{result['macs'] / 1e6:.3f}",
+            f"{result['params'] / 1e3:.1f}",
+            *spread,
+        )
+    return table
+
+
+if __name__ == "__main__":
+    cli.main(main)

@@ -1,0 +1,29 @@
+"""Weight-sharing supernets: spaces, training, scoring with inherited weights, export."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def load(folder: str | Path) -> "nn.Module":
+    """The network of a folder that retrain.py made, in evaluation mode.
+
+    It takes images as float32 [n, channels, h, w] in 0..1 and gives logits [n, classes]. Raises
+    UserError where the folder holds no network, or a broken one.
+    """
+    import torch
+
+    from supernet.errors import UserError
+    from supernet.export import Deployed, load_weights
+    from supernet.run import read_json
+    from supernet.spaces import network
+
+    folder = Path(folder)
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{str(folder)!r} holds no network: no config.json there")
+    config = read_json(folder / "config.json")
+    net = network(**config["network"])
+    load_weights(net, folder / "model.safetensors")
+    return Deployed(net, torch.tensor(config["mean"]), torch.tensor(config["std"])).eval()

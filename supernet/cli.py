@@ -1,0 +1,199 @@
+"""What the three scripts share: how they read arguments and how they say what is wrong."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from supernet.errors import UserError
+from supernet.run import Run, read_json
+
+if TYPE_CHECKING:
+    from supernet.data import Data
+
+# torch's threads spin while they wait, and forward and backward have a set each: on a machine with
+# other work that makes a step a hundred times slower. Read when torch is first imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# -- arguments -----------------------------------------------------------------------------------
+
+
+def parse(parser: ArgumentParser, given: dict[str, Any] | None = None) -> Namespace:
+    """The arguments of the command line, or those `given`; UserError, in one line, where wrong."""
+    parser.exit_on_error = False
+    try:
+        return parser.parse_args() if given is None else parser.parse_object(given)
+    except Exception as error:  # argparse and jsonargparse raise several kinds of their own
+        raise UserError(" ".join(str(error).split())) from None
+
+
+def parse_for_run(parser: ArgumentParser, section: str) -> tuple[Namespace, Run]:
+    """The arguments and the run that they name, whose recipe may have set defaults in `section`."""
+    run = Run.open(parse(parser).run)
+    parser.set_defaults(read_json(run.path / "defaults.json").get(section, {}))
+    return parse(parser), run
+
+
+def main(body: Callable[[], None]) -> None:
+    """Run a script: what the user can mend is one line and exit status 2, no traceback."""
+    script = sys.argv[0].rsplit("/", 1)[-1]
+    try:
+        body()
+    except (UserError, OSError) as error:
+        print(f"{script}: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"\n{script}: stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+def device(args: Namespace) -> str:
+    """Set --threads and give the device of --device; UserError where this machine has none such."""
+    import torch
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    name: str = args.device
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, index = name.partition(":")
+    present = {"cpu": 1, "cuda": torch.cuda.device_count()}
+    if present.get(kind, 0) and (not index or (index.isdecimal() and int(index) < present[kind])):
+        return name
+    here = ["auto", *(kind for kind, count in present.items() if count)]
+    raise UserError(f"unknown device {name!r}; on this machine it is one of {', '.join(here)}")
+
+
+def at_least(low: float) -> Callable[[Any], Any]:
+    """A number of at least `low`; whole where `low` is."""
+    kind = type(low)
+
+    def number(text: Any) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not value >= low:
+            what = "a whole number" if kind is int else "a number"
+            raise ValueError(f"{text!r} given, allowed is {what} of at least {low}")
+        return value
+
+    return number
+
+
+def one_of(what: str, given: str, allowed: Iterable[str]) -> None:
+    """UserError where `given` is not one of `allowed`."""
+    if given not in allowed:
+        raise UserError(f"unknown {what} {given!r}; it is one of {', '.join(allowed)}")
+
+
+def amount(text: Any) -> float:
+    """A count such as 40M, 1.5e6, 300k or 1234; a ValueError says what is allowed."""
+    units = {"k": 1e3, "m": 1e6, "g": 1e9}
+    digits = str(text).strip().lower()
+    try:
+        value = float(digits[:-1]) * units[digits[-1]] if digits[-1:] in units else float(digits)
+    except ValueError:
+        value = float("nan")
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{text!r} given, allowed is a positive number such as 40M, 300k or 1.5e6")
+    return value
+
+
+# -- data ----------------------------------------------------------------------------------------
+
+
+def add_device_arguments(p: ArgumentParser) -> None:
+    """Where a script runs, which changes no result."""
+    p.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    p.add_argument(
+        "--threads", type=at_least(0), default=0, help="of the processor; 0: as torch decides"
+    )
+    p.add_argument(
+        "--workers", type=at_least(0), default=2, help="processes that decode an image folder"
+    )
+
+
+def add_data_arguments(p: ArgumentParser) -> None:
+    """What is learned from; train_supernet.py alone takes it, the run folder keeps it."""
+    p.add_argument(
+        "--data",
+        default="digits",
+        help="digits, mnist, fashion_mnist, cifar10, cifar100, or the path of an .npz "
+        "file or an image folder",
+    )
+    p.add_argument(
+        "--image-size",
+        type=int | None,
+        default=None,
+        help="resize to so many pixels; the data's own, 224 for a folder",
+    )
+    p.add_argument(
+        "--val-fraction",
+        type=float,
+        default=0.2,
+        help="share of the training images that search scores on",
+    )
+
+
+def load_data(config: dict[str, Any], device: str, workers: int, splits: Any = None) -> "Data":
+    """The data that a run's settings name, with the run's own splits where given."""
+    from supernet.data import load
+
+    return load(
+        config["data"],
+        device=device,
+        image_size=config["image_size"],
+        val_fraction=config["val_fraction"],
+        seed=config["seed"],
+        workers=workers,
+        splits=splits,
+    )
+
+
+# -- training ------------------------------------------------------------------------------------
+
+
+def add_training_arguments(p: ArgumentParser, epochs: int) -> None:
+    """How a network is trained: the same for a supernet and for one architecture."""
+    p.add_argument("--epochs", type=at_least(1), default=epochs, help="passes over the images")
+    p.add_argument("--batch-size", type=at_least(1), default=64, help="images a step")
+    p.add_argument("--lr", type=at_least(0.0), default=0.05, help="peak learning rate")
+    p.add_argument("--momentum", type=at_least(0.0), default=0.9, help="Nesterov's")
+    p.add_argument(
+        "--weight-decay",
+        type=at_least(0.0),
+        default=5e-4,
+        help="on weights, not on norms and biases",
+    )
+    p.add_argument("--warmup", type=at_least(0.0), default=2.0, help="epochs of linear warm-up")
+    p.add_argument("--clip", type=at_least(0.0), default=5.0, help="largest gradient norm; 0: none")
+    p.add_argument("--label-smoothing", type=at_least(0.0), default=0.0, help="of the targets")
+    p.add_argument(
+        "--crop", type=int | None, default=None, help="pixels of shift; an eighth of the image"
+    )
+    p.add_argument("--flip", type=bool | None, default=None, help="mirror; the data set's own")
+    p.add_argument(
+        "--cutout", type=at_least(0), default=0, help="side of a square left out; 0: none"
+    )
+    p.add_argument("--precision", default="32", help="32, bf16 or fp16")
+    p.add_argument("--seed", type=at_least(0), default=0, help="of everything random")
+
+
+def training_arguments(config: dict[str, Any], data: "Data") -> dict[str, Any]:
+    """The settings of `add_training_arguments` as the arguments of `Training`."""
+    from supernet.augment import Augment
+    from supernet.task import classification
+    from supernet.training import PRECISIONS
+
+    one_of("precision", config["precision"], PRECISIONS)
+    crop = data.shape[1] // 8 if config["crop"] is None else config["crop"]
+    same = ("epochs", "lr", "momentum", "weight_decay", "warmup", "clip", "seed")
+    return {
+        "task": classification(config["label_smoothing"]),
+        "augment": Augment(data, crop=crop, flip=config["flip"], cutout=config["cutout"]),
+        "batch": config["batch_size"],
+        **{name: config[name] for name in same},
+    }

@@ -1,0 +1,401 @@
+"""Data sets by name or path, their fixed splits, and batches of bytes on the device.
+
+    data = load("digits", device="cuda")
+    augment = Augment(data, crop=1)
+    for images, labels in data.batches("train", 128, seed=(0, epoch)):
+        logits = net(augment(images, generator))
+
+Small sets lie on the device as bytes and a batch is one indexing there; the files of an image
+folder are decoded by workers. Search reads "train" and "val"; "test" is for one last measurement.
+"""
+
+import http.client
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from os import environ
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from supernet.augment import Augment, Files, one_line, torch_seed
+from supernet.errors import UserError
+from supernet.run import atomic
+
+__all__ = ["NAMES", "Augment", "Batches", "Data", "load", "read_splits", "save_splits"]
+
+Indices = NDArray[np.int64]
+Seed = int | tuple[int, ...]
+
+NAMES = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100")
+SPLITS = ("train", "val", "test")
+ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+# The channel statistics that every published ImageNet recipe uses, in units of 0..1.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+# -- a data set --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """One data set, its splits, on a device.
+
+    shape: channels, height, width. mean, std: float32 [channels] in units of 0..1, of the train
+    split (of ImageNet for an image folder). splits: "train" (in random order), "val" and "test" as
+    int64 indices into the whole, which is the train pool and after it the test pool. flip: whether
+    mirrored images make sense. images: uint8 [n, c, h, w], or files to decode. labels: int64 [n].
+    """
+
+    name: str
+    classes: int
+    shape: tuple[int, int, int]
+    mean: Tensor
+    std: Tensor
+    splits: dict[str, Indices]
+    flip: bool
+    images: Tensor | Files
+    labels: Tensor
+
+    def __len__(self) -> int:
+        """Images of all splits together."""
+        return len(self.labels)
+
+    def batches(
+        self, split: str, size: int, *, seed: Seed | None = None, drop_last: bool = False
+    ) -> "Batches":
+        """Batches of `size` of "train", "val", "test" or "train+val".
+
+        seed: None for the order of the split; otherwise the shuffled order, and the crops of an
+        image folder, are a pure function of it, so that a resumed epoch equals a straight one.
+        drop_last: leave out a last batch that is smaller. Raises UserError where no batch remains.
+        """
+        names = SPLITS[:2] if split == "train+val" else (split,)
+        if not set(names) <= set(SPLITS):
+            raise ValueError(f"split {split!r}: it is one of {', '.join(SPLITS)} or train+val")
+        indices = np.concatenate([self.splits[name] for name in names])
+        if size < 1 or (drop_last and size > len(indices)):
+            raise UserError(
+                f"batch size {size}: allowed is 1 to {len(indices)}, the images of {split}"
+            )
+        return Batches(self, indices, size, seed, drop_last)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """uint8 [b, c, h, w] as float32, (x / 255 - mean) / std, on the same device."""
+        x = images.to(torch.float32, memory_format=torch.channels_last)
+        return x.div_(255).sub_(self.mean[:, None, None]).div_(self.std[:, None, None])
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """One pass over `indices`: (images uint8 [b, c, h, w], labels int64 [b]), on the device.
+
+    Every iteration gives the same batches. Made by `Data.batches`.
+    """
+
+    data: Data
+    indices: Indices
+    size: int
+    seed: Seed | None
+    drop_last: bool
+
+    def __len__(self) -> int:
+        spare = 0 if self.drop_last else self.size - 1
+        return (len(self.indices) + spare) // self.size
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        order = torch.from_numpy(self.indices)
+        if self.seed is not None:
+            # Drawn on the CPU, so that the order is the same on every device; moved once.
+            generator = torch.Generator().manual_seed(torch_seed(self.seed))
+            order = order[torch.randperm(len(order), generator=generator)]
+        order = order[: len(self) * self.size]
+        chunks = order.to(self.data.labels.device).split(self.size)
+        if isinstance(self.data.images, Files):
+            lists = [chunk.tolist() for chunk in order.split(self.size)]
+            images = self.data.images.decoded(lists, self.seed, self.data.labels.device)
+        else:
+            images = (self.data.images[chunk] for chunk in chunks)
+        for x, chunk in zip(images, chunks, strict=True):
+            yield x, self.data.labels[chunk]
+
+
+# -- loading -----------------------------------------------------------------------------------
+
+
+def load(
+    source: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    image_size: int | None = None,
+    val_fraction: float = 0.2,
+    seed: int = 0,
+    workers: int = 2,
+    root: str | Path | None = None,
+    splits: dict[str, Indices] | None = None,
+) -> Data:
+    """The data set that `source` names, on `device`.
+
+    source is one of
+
+    - `digits`: the 1,797 grey 8x8 images of scikit-learn. They have no official test set: a
+      stratified 20 percent is test, the same for every `seed`.
+    - `mnist`, `fashion_mnist`, `cifar10`, `cifar100`: downloaded once into `root`, which is
+      $LANAS_DATA where not given, ~/.cache/lanas where that is not set.
+    - a path to an .npz file of x_train, y_train, x_test, y_test: x uint8 [n, h, w] or
+      [n, h, w, c] with 1 or 3 channels, y integers [n] from 0 to classes - 1.
+    - a folder in the ImageNet manner, train/CLASS/*.jpg and val/CLASS/*.jpg. **Its val/ is our
+      test**; our val is split off its train/. Read as RGB by `workers` processes (0: in this one).
+
+    image_size: height and width in pixels; by default as stored, 224 for a folder. val_fraction of
+    the train pool, stratified and drawn by `seed`, is val. splits: those of a run folder, used as
+    they are instead. Raises UserError for whatever cannot be used, in one line.
+    """
+    if not 0 < val_fraction < 1:
+        raise UserError(f"val_fraction {val_fraction}: it lies between 0 and 1, both excluded")
+    if image_size is not None and image_size < 1:
+        raise UserError(f"image_size {image_size}: it is at least 1 pixel")
+    if workers < 0:
+        raise UserError(f"workers {workers}: it is at least 0")
+    name, path = str(source), Path(source).expanduser()
+    images: Tensor | Files
+    if name not in NAMES and path.is_dir():
+        files, labels, pool = _read_folder(path)
+        images = Files(files, image_size or 224, workers)
+        shape = (3, images.size, images.size)
+    else:
+        if name == "digits":
+            x, labels, pool = _read_digits()
+        elif name in NAMES:
+            x, labels, pool = _download(name, root)
+        elif path.is_file():
+            x, labels, pool = _read_npz(path)
+        else:
+            raise UserError(
+                f"data {name!r}: it is one of {', '.join(NAMES)}, "
+                "or a path to an .npz file or an image folder"
+            )
+        images = _as_bytes(x, image_size)
+        shape = (images.shape[1], images.shape[2], images.shape[3])
+
+    classes = _count_classes(name, labels[:pool])
+    if splits is None:
+        splits = _split(labels, pool, val_fraction, seed)
+    else:
+        splits = {split: np.asarray(splits[split], np.int64) for split in SPLITS}
+        _check_splits(name, splits, pool, len(labels))
+    if isinstance(images, Files):
+        mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+    else:
+        mean, std = _statistics(images, splits["train"])
+        images = images.to(device)
+    return Data(
+        name=name,
+        classes=classes,
+        shape=shape,
+        mean=mean.to(device),
+        std=std.to(device),
+        splits=splits,
+        flip=name not in ("digits", "mnist"),
+        images=images,
+        labels=torch.from_numpy(labels).to(device),
+    )
+
+
+# Each reader gives images [n, h, w] or [n, h, w, c] (or paths), labels int64 [n], and how many of
+# them are the train pool. Where that is all of them there is no official test set.
+Pools = tuple[NDArray[np.uint8], Indices, int]
+
+
+def _read_digits() -> Pools:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = np.rint(digits.images * (255 / 16))  # stored as 0..16
+    return images.astype(np.uint8), digits.target.astype(np.int64), len(images)
+
+
+def _download(name: str, root: str | Path | None) -> Pools:
+    import torchvision.datasets
+
+    root = Path(root or environ.get("LANAS_DATA") or "~/.cache/lanas").expanduser()
+    kind = getattr(torchvision.datasets, {"fashion_mnist": "FashionMNIST"}.get(name, name.upper()))
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(10)  # torchvision sets none: a firewall that drops would hang forever
+    try:
+        train, test = (kind(str(root), train=part, download=True) for part in (True, False))
+    except (OSError, RuntimeError, ValueError, AssertionError, http.client.HTTPException) as error:
+        raise UserError(
+            f"{name} could not be downloaded to {root}, or read there: {one_line(error)}; "
+            f"a path to an .npz file with {', '.join(ARRAYS)} can be given instead"
+        ) from None
+    finally:
+        socket.setdefaulttimeout(before)
+    x = np.concatenate([np.asarray(train.data), np.asarray(test.data)])
+    y = np.concatenate([np.asarray(train.targets), np.asarray(test.targets)])
+    return x, y.astype(np.int64), len(train)
+
+
+def _read_npz(path: Path) -> Pools:
+    x, y, x_test, y_test = _arrays(path, ARRAYS)
+    for part, images, labels in (("train", x, y), ("test", x_test, y_test)):
+        given = f"{path}: x_{part} is {images.dtype} {list(images.shape)}"
+        grey, colour = images.ndim == 3, images.ndim == 4 and images.shape[-1] in (1, 3)
+        if images.dtype != np.uint8 or not (grey or colour) or images.size == 0:
+            raise UserError(
+                f"{given}; it is uint8 [n, h, w] or [n, h, w, c], none of them 0, with c 1 or 3"
+            )
+        if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
+            raise UserError(
+                f"{given} and y_{part} {labels.dtype} {list(labels.shape)}; "
+                f"y_{part} is integers [{len(images)}]"
+            )
+        # A label past the number of images would leave a class without any.
+        most = max(0, min(int(y.max()), len(y) - 1))
+        if labels.min() < 0 or labels.max() > most:
+            raise UserError(
+                f"{path}: y_{part} is {labels.min()} to {labels.max()}; allowed is 0 to {most}"
+            )
+    if x.shape[1:] != x_test.shape[1:]:
+        raise UserError(
+            f"{path}: images of x_train are {list(x.shape[1:])} and of x_test "
+            f"{list(x_test.shape[1:])}; they are of one shape"
+        )
+    return np.concatenate([x, x_test]), np.concatenate([y, y_test], dtype=np.int64), len(x)
+
+
+def _read_folder(path: Path) -> tuple[list[str], Indices, int]:
+    from torchvision.datasets import ImageFolder
+
+    try:
+        train, test = (ImageFolder(str(path / part)) for part in ("train", "val"))
+    except OSError as error:
+        raise UserError(
+            f"image folder {path} needs images in train/CLASS/ and val/CLASS/: {one_line(error)}"
+        ) from None
+    if train.classes != test.classes:
+        differing = sorted(set(train.classes) ^ set(test.classes))
+        raise UserError(
+            f"image folder {path}: train/ and val/ have the same classes, and only one "
+            f"of them has {', '.join(differing[:5])}"
+        )
+    samples = train.samples + test.samples
+    return [file for file, _ in samples], np.array([label for _, label in samples]), len(train)
+
+
+def _as_bytes(x: NDArray[np.uint8], image_size: int | None) -> Tensor:
+    """uint8 [n, h, w] or [n, h, w, c] as [n, c, h, w], resized where image_size is given."""
+    x = x[..., None] if x.ndim == 3 else x
+    images = torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
+    if image_size is not None:
+        images = interpolate(images, (image_size,) * 2, mode="bilinear", antialias=True)
+    return images
+
+
+def _statistics(images: Tensor, train: Indices) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel in units of 0..1, float32 [c], exact."""
+    counts = torch.zeros(images.shape[1], 256, dtype=torch.int64)
+    for chunk in torch.from_numpy(train).split(4096):  # counted in pieces to spare memory
+        for channel, values in enumerate(images[chunk].unbind(1)):
+            counts[channel] += torch.bincount(values.flatten(), minlength=256)
+    weights = counts.double() / counts.sum(1, keepdim=True)
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    mean = weights @ levels
+    variance = (weights * (levels - mean[:, None]) ** 2).sum(1)
+    # One level at least: a channel that is constant has nothing to scale, and must not become NaN.
+    return mean.float(), variance.sqrt().clamp(min=1 / 255).float()
+
+
+# -- splits ------------------------------------------------------------------------------------
+
+
+def _count_classes(name: str, labels: Indices) -> int:
+    """The number of classes; UserError where one of them has fewer than two images in train."""
+    counts = np.bincount(labels)
+    least = int(counts.argmin())
+    if counts[least] < 2:
+        raise UserError(
+            f"{name}: class {least} of 0 to {len(counts) - 1} has {counts[least]} train images; "
+            "at least 2 are needed, one for train and one for val"
+        )
+    if len(counts) < 2:
+        raise UserError(f"{name}: all train images are of one class; at least 2 are needed")
+    return len(counts)
+
+
+def _split(labels: Indices, pool: int, val_fraction: float, seed: int) -> dict[str, Indices]:
+    train, test = np.arange(pool), np.arange(pool, len(labels))
+    if len(test) == 0:
+        train, test = _stratified(labels, 0.2, 0)  # one test set for all seeds, comparable
+    kept, val = _stratified(labels[train], val_fraction, seed)
+    if len(val) == 0:
+        raise UserError(
+            f"val_fraction {val_fraction} of {len(train)} images is none; "
+            f"at least {1 / len(train):.2g} is needed"
+        )
+    return {"train": train[kept], "val": train[val], "test": test}
+
+
+def _stratified(labels: Indices, fraction: float, seed: int) -> tuple[Indices, Indices]:
+    """Positions of `labels` as (kept, taken); kept is shuffled, so that its start is a fair sample.
+
+    Each class gives its share to within one image, by largest remainder, and keeps at least one.
+    """
+    counts = np.bincount(labels)
+    total = min(round(fraction * len(labels)), len(labels) - len(counts))
+    take, remainder = np.divmod(counts * total, len(labels))
+    order = np.argsort(-remainder, kind="stable")
+    order = order[(take < counts - 1)[order]]
+    take[order[: total - take.sum()]] += 1
+    rng = np.random.default_rng(seed)
+    taken = np.zeros(len(labels), dtype=bool)
+    for label, n in enumerate(take):
+        taken[rng.permutation(np.flatnonzero(labels == label))[:n]] = True
+    return rng.permutation(np.flatnonzero(~taken)), np.flatnonzero(taken)
+
+
+def _check_splits(name: str, splits: dict[str, Indices], pool: int, n: int) -> None:
+    """UserError where the splits do not divide n images, or test is not the official one."""
+    every = np.sort(np.concatenate([splits[split] for split in SPLITS]))
+    official = pool == n or np.array_equal(np.sort(splits["test"]), np.arange(pool, n))
+    sizes = {split: len(splits[split]) for split in SPLITS}
+    if not (np.array_equal(every, np.arange(n)) and official and all(sizes.values())):
+        raise UserError(
+            f"the splits given, {sizes}, do not fit {name}: together they hold each of its {n} "
+            "images once, none is empty, and test is its own test images where it has some"
+        )
+
+
+def save_splits(path: str | Path, splits: dict[str, Indices]) -> None:
+    """Write the splits as an npz file, atomically."""
+    with atomic(Path(path)) as file:
+        np.savez(file, **{split: splits[split] for split in SPLITS})  # type: ignore[arg-type]
+
+
+def read_splits(path: str | Path) -> dict[str, Indices]:
+    """What `save_splits` wrote; UserError where the file is missing, torn or another's."""
+    splits = dict(zip(SPLITS, _arrays(Path(path), SPLITS), strict=True))
+    for split, indices in splits.items():
+        if indices.ndim != 1 or indices.dtype != np.int64:
+            raise UserError(
+                f"{path}: {split} is {indices.dtype} {list(indices.shape)}; splits are int64 [n]"
+            )
+    return splits
+
+
+def _arrays(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
+    """The arrays of an npz file; UserError where it is not one or lacks one of them."""
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as content:
+            missing = [name for name in names if name not in content.files]
+            if not missing:
+                return [content[name] for name in names]
+    except Exception as error:  # zip, zlib and numpy each raise their own on foreign bytes
+        raise UserError(
+            f"{path} cannot be read as an .npz file of {', '.join(names)}: {one_line(error)}"
+        ) from None
+    raise UserError(f"{path} has no {', '.join(missing)}; needed are {', '.join(names)}")

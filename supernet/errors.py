@@ -1,0 +1,5 @@
+"""The one exception that a script answers with one line instead of a traceback."""
+
+
+class UserError(ValueError):
+    """What was given cannot be used. The message is one line: what was given, what is allowed."""

@@ -1,0 +1,106 @@
+"""Scores with inherited weights: batch norm recalibrated along the path, then the metric on val."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from supernet.cost import LinearCost
+from supernet.data import Batches, Data
+from supernet.errors import UserError
+from supernet.run import Trial
+from supernet.space import Arch
+from supernet.task import Task
+
+
+class SupernetEvaluator:
+    """Architectures in, trials out: the evaluator of a trained supernet.
+
+    A score is a function of the supernet and the architecture alone: statistics are estimated
+    anew, from the same training images, for every architecture.
+
+    split: what is scored, `val`; UserError for `test`, which search never sees.
+    images: how many training images re-estimate the statistics; 0 leaves those of training.
+    """
+
+    def __init__(
+        self,
+        supernet: nn.Module,
+        data: Data,
+        task: Task,
+        costs: dict[str, LinearCost],
+        *,
+        split: str = "val",
+        images: int = 2048,
+        batch: int = 256,
+    ) -> None:
+        if split not in ("train", "val"):
+            raise UserError(
+                f"cannot score on {split!r}: allowed is 'val'; test is seen once, by retrain.py"
+            )
+        self.supernet, self.task, self.costs = supernet.eval(), task, costs
+        device = next(supernet.parameters()).device
+        self.autocast = device.type == "cuda"
+        self.norms = [
+            m for m in supernet.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)
+        ]
+        self.calibration = _first(data, batch, images)
+        self.data, self.split = data, data.batches(split, batch)
+
+    def __call__(self, archs: Iterable[Arch]) -> Iterator[Trial]:
+        for arch in archs:
+            start = time.perf_counter()
+            score = self.score(arch)
+            costs = {
+                name: float(round(cost(self.supernet.space, [arch])[0]))  # type: ignore[arg-type]
+                for name, cost in self.costs.items()
+            }
+            yield Trial(arch, score, costs, time.perf_counter() - start)
+
+    @torch.inference_mode()
+    def score(self, arch: Sequence[int]) -> float:
+        """The mean metric of one architecture over the split, a fraction for accuracy."""
+        with torch.autocast("cuda", torch.bfloat16, enabled=self.autocast):
+            calibration = map(self.data.normalise, self.calibration)
+            recalibrate(self.supernet, self.norms, arch, calibration)
+            return score(partial(self.supernet, arch=arch), self.split, self.data, self.task)
+
+
+@torch.inference_mode()
+def score(predict: Callable[[Tensor], Tensor], batches: Batches, data: Data, task: Task) -> float:
+    """The mean of the metric over `batches`, a fraction for accuracy; waits for the device once."""
+    scores = [task.metric(predict(data.normalise(x)), y) for x, y in batches]
+    return float(torch.cat(scores).double().mean())
+
+
+def recalibrate(
+    supernet: nn.Module, norms: Sequence[nn.Module], arch: Sequence[int], batches: Iterable[Tensor]
+) -> None:
+    """Re-estimate the statistics of the norms on the path of `arch`: the mean over `batches`.
+
+    Statistics belong to a path, not to the supernet, whose own are those of a mixture of paths.
+    Without batches they are left as they are.
+    """
+    for norm in norms:
+        norm.train()
+    for index, x in enumerate(batches):
+        for norm in norms:
+            # The cumulative average. momentum=None is the same, but reads a counter off the
+            # device at every call.
+            norm.momentum = 1 / (index + 1)  # type: ignore[assignment]
+        supernet(x, arch)
+    for norm in norms:
+        norm.eval()
+
+
+def _first(data: Data, batch: int, images: int) -> list[Tensor]:
+    """The first `images` of the train split, whose order is random, as bytes in batches."""
+    kept = []
+    for x, _ in data.batches("train", batch):
+        if images <= 0:
+            break
+        kept.append(x[:images])
+        images -= len(kept[-1])
+    return kept

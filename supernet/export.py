@@ -1,0 +1,141 @@
+"""A trained network as files that need nothing of this project, each checked against torch.
+
+`model.safetensors` with `config.json` (loaded by `supernet.load`), `model.onnx`, `model.pt2`.
+"""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from supernet.errors import UserError
+from supernet.run import atomic, write_json
+
+TOLERANCE = 1e-4  # largest difference of a logit between torch and an exported file
+
+# -- weights -------------------------------------------------------------------------------------
+
+
+def save_weights(net: nn.Module, path: Path) -> None:
+    """Parameters and buffers as safetensors, atomically."""
+    tensors = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()
+    }
+    with atomic(path) as file:
+        file.write(save(tensors))
+
+
+def load_weights(net: nn.Module, path: Path) -> None:
+    """Fill `net` from a file of `save_weights`; UserError where it is truncated or another's."""
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is not a whole safetensors file: {error}") from None
+    wanted = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+    there = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if wanted != there:
+        name = sorted(wanted.items() ^ there.items())[0][0]
+        raise UserError(
+            f"{path} is of another network: {name} is {there.get(name, 'absent')} "
+            f"there, needed is {wanted.get(name, 'absent')}"
+        )
+    net.load_state_dict(tensors)
+
+
+# -- the network as it is handed over ------------------------------------------------------------
+
+
+class Deployed(nn.Module):
+    """A network that normalises: images float32 [n, channels, h, w] in 0..1 to logits."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, net: nn.Module, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self.net = net
+        self.register_buffer("mean", mean.detach().float().reshape(-1, 1, 1))
+        self.register_buffer("std", std.detach().float().reshape(-1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.net((images - self.mean) / self.std)
+        return logits
+
+
+Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+def to_onnx(model: nn.Module, path: Path, images: Tensor) -> Predict:
+    """Write an ONNX graph (any batch size) and give back its predictions by ONNX Runtime."""
+    import onnxruntime
+
+    batch = torch.export.Dim("batch", min=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            model,
+            (images,),
+            dynamo=True,
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_shapes=({0: batch},),
+            verbose=False,
+        )
+    assert program is not None
+    with atomic(path) as file:
+        file.write(program.model_proto.SerializeToString())
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda x: session.run(None, {"images": x})[0]  # type: ignore[return-value]
+
+
+def to_pt2(model: nn.Module, path: Path, images: Tensor) -> Predict:
+    """Write a torch.export program (any batch size) and give back the predictions of the file."""
+    batch = torch.export.Dim("batch", min=1)
+    program = torch.export.export(model, (images,), dynamic_shapes=({0: batch},))
+    with atomic(path) as file:
+        torch.export.save(program, file)
+    loaded = torch.export.load(path).module()
+    return lambda x: loaded(torch.from_numpy(x)).detach().numpy()
+
+
+def export(
+    net: nn.Module, folder: Path, config: dict[str, Any], images: Tensor
+) -> dict[str, float]:
+    """Write all forms of `net` to `folder`, load each again, and compare it with torch.
+
+    config: what `supernet.load` needs to build the network again; has `mean` and `std` [channels].
+    images: uint8 [n, channels, h, w], real ones, n at least 2.
+    Returns the largest absolute difference of a logit, by file. Raises RuntimeError where one is
+    not under TOLERANCE.
+    """
+    from supernet import load
+
+    write_json(folder / "config.json", config)
+    save_weights(net, folder / "model.safetensors")
+    mean, std = torch.tensor(config["mean"]), torch.tensor(config["std"])
+    model = Deployed(net, mean, std).cpu().eval()
+    x = images.cpu().float() / 255
+    with torch.no_grad():
+        expected = model(x).numpy()
+    again = load(folder)
+    predict: dict[str, Predict] = {
+        "model.safetensors": lambda x: again(torch.from_numpy(x)).detach().numpy(),
+        "model.onnx": to_onnx(model, folder / "model.onnx", x),
+        "model.pt2": to_pt2(model, folder / "model.pt2", x),
+    }
+    differences = {}
+    for name, predictions in predict.items():
+        differences[name] = float(np.abs(predictions(x.numpy()) - expected).max())
+        if not differences[name] < TOLERANCE:
+            raise RuntimeError(
+                f"{folder / name} differs from torch by {differences[name]}, "
+                f"allowed is under {TOLERANCE}"
+            )
+    return differences

@@ -1,0 +1,267 @@
+"""Search spaces as data: an architecture is a tuple of ints, one option index per choice.
+
+A `Space` is an ordered list of `Choice`. It builds no network; `supernet/spaces/` does that.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from supernet.errors import UserError
+
+Arch = tuple[int, ...]
+Archs = NDArray[np.int64]  # [n, choices]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """One decision of an architecture.
+
+    name: unique in its space; options: their names, unique in the choice.
+    code: float [options, width], how each option enters the encoding; one-hot where not given.
+    when: (name of an earlier choice, options of it under which this choice is active), or None
+        for a choice that is always active. A layer past the stage's depth is inactive.
+    """
+
+    name: str
+    options: tuple[str, ...]
+    code: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+    when: tuple[str, tuple[str, ...]] | None = None
+
+    def __post_init__(self) -> None:
+        code = np.asarray(self.code, dtype=float)
+        if code.size == 0:
+            code = np.eye(len(self.options))
+        if not self.options or len(set(self.options)) != len(self.options):
+            raise ValueError(f"choice {self.name!r}: options {self.options} are empty or repeat")
+        if code.ndim != 2 or len(code) != len(self.options):
+            raise ValueError(
+                f"choice {self.name!r}: code is {list(code.shape)}, needs one row per option, "
+                f"[{len(self.options)}, width]"
+            )
+        object.__setattr__(self, "code", code)
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """An ordered list of choices, the names of its architectures and their encoding.
+
+    rewrite: maps archs [n, choices] to the representative of the network that each describes,
+        where different choices describe equal networks; None where all are distinct.
+    """
+
+    name: str
+    choices: tuple[Choice, ...]
+    rewrite: Callable[[Archs], Archs] | None = None
+
+    def __post_init__(self) -> None:
+        names = [choice.name for choice in self.choices]
+        if len(set(names)) != len(names):
+            raise ValueError(f"space {self.name!r}: choice names repeat: {names}")
+        for index, choice in enumerate(self.choices):
+            if choice.when and choice.when[0] not in names[:index]:
+                raise ValueError(
+                    f"choice {choice.name!r} depends on {choice.when[0]!r}, not earlier"
+                )
+
+    # -- shape ---------------------------------------------------------------------------------
+
+    @cached_property
+    def options(self) -> NDArray[np.int64]:
+        """Number of options of each choice, int [choices]."""
+        return np.array([len(choice.options) for choice in self.choices], dtype=np.int64)
+
+    @cached_property
+    def columns(self) -> list[slice]:
+        """Where each choice's code stands in the encoding."""
+        ends = np.cumsum([choice.code.shape[1] for choice in self.choices]).tolist()
+        return [slice(a, b) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+
+    @property
+    def width(self) -> int:
+        """Width of the encoding."""
+        return self.columns[-1].stop if self.choices else 0
+
+    @cached_property
+    def conditions(self) -> list[tuple[int, NDArray[np.bool_]] | None]:
+        """For each choice: None, or its parent's index and the parent's options that allow it."""
+        index = {choice.name: i for i, choice in enumerate(self.choices)}
+        found: list[tuple[int, NDArray[np.bool_]] | None] = []
+        for choice in self.choices:
+            if choice.when is None:
+                found.append(None)
+                continue
+            parent = index[choice.when[0]]
+            allowed = [option in choice.when[1] for option in self.choices[parent].options]
+            found.append((parent, np.array(allowed)))
+        return found
+
+    @cached_property
+    def size(self) -> int:
+        """Number of architectures that differ in an active choice; equal networks count apart."""
+        per_option: list[list[int]] = [[1] * len(choice.options) for choice in self.choices]
+        total = 1
+        for i in range(len(self.choices) - 1, -1, -1):
+            points = sum(per_option[i])
+            condition = self.conditions[i]
+            if condition is None:
+                total *= points
+            else:
+                parent, allowed = condition
+                for option in np.flatnonzero(allowed):
+                    per_option[parent][option] *= points
+        return total
+
+    # -- architectures -------------------------------------------------------------------------
+
+    def active(self, archs: ArrayLike) -> NDArray[np.bool_]:
+        """Which choices matter, bool [n, choices], for archs int [n, choices]."""
+        archs = self.as_array(archs)
+        mask = np.ones(archs.shape, dtype=bool)
+        for i, condition in enumerate(self.conditions):
+            if condition is not None:
+                parent, allowed = condition
+                mask[:, i] = mask[:, parent] & allowed[archs[:, parent]]
+        return mask
+
+    def canonical(self, archs: ArrayLike) -> Archs:
+        """Archs int [n, choices] in canonical form: equal networks become equal rows."""
+        archs = self.as_array(archs)
+        archs = np.where(self.active(archs), archs, 0)
+        return archs if self.rewrite is None else self.rewrite(archs)
+
+    def sample(self, rng: np.random.Generator, n: int) -> Archs:
+        """`n` architectures, every choice uniform, inactive ones zero: int [n, choices]."""
+        archs = rng.integers(0, self.options, size=(n, len(self.choices)))
+        return np.where(self.active(archs), archs, 0)
+
+    def mutate(self, arch: Sequence[int], rng: np.random.Generator) -> Arch:
+        """`arch` with one active choice, uniformly drawn, set to another option.
+
+        Returned unchanged where no active choice has two options.
+        """
+        free = np.flatnonzero(self.active([arch])[0] & (self.options > 1))
+        if len(free) == 0:
+            return tuple(arch)
+        i = int(rng.choice(free))
+        changed = list(arch)
+        changed[i] = int((changed[i] + rng.integers(1, self.options[i])) % self.options[i])
+        return as_tuples(np.where(self.active([changed]), [changed], 0))[0]
+
+    def enumerate(self) -> Archs:
+        """All architectures in canonical form, each once: int [n, choices]. For small spaces."""
+        grid = np.indices(self.options.tolist()).reshape(len(self.choices), -1).T
+        return np.unique(self.canonical(grid), axis=0)
+
+    def encode(self, archs: ArrayLike) -> Floats:
+        """The codes of the active choices side by side, zeros for inactive ones: [n, width].
+
+        Every quantity that is a sum over active choices is linear in it.
+        """
+        archs = self.as_array(archs)
+        active = self.active(archs)
+        phi = np.zeros((len(archs), self.width))
+        for i, (choice, columns) in enumerate(zip(self.choices, self.columns, strict=True)):
+            phi[:, columns] = choice.code[archs[:, i]] * active[:, i, None]
+        return phi
+
+    def fix(self, arch: Sequence[int]) -> "Space":
+        """The space with one point: of every choice only the option that `arch` takes."""
+        arch = self.check(arch)
+        fixed = [
+            replace(choice, options=(choice.options[i],), code=choice.code[[i]])
+            for choice, i in zip(self.choices, arch, strict=True)
+        ]
+        return Space(self.name, tuple(fixed))
+
+    def only(self) -> Arch:
+        """The architecture of a space with one point; ValueError where there are more."""
+        if self.size != 1:
+            raise ValueError(f"space {self.name} has {self.size} points: say which architecture")
+        return (0,) * len(self.choices)
+
+    # -- words ---------------------------------------------------------------------------------
+
+    def words(self, arch: Sequence[int]) -> str:
+        """`edge0=conv3x3,edge1=skip,…`: the active choices of one architecture."""
+        active = self.active([arch])[0]
+        return ",".join(
+            f"{choice.name}={choice.options[i]}"
+            for choice, i, on in zip(self.choices, arch, active, strict=True)
+            if on
+        )
+
+    def parse(self, text: str) -> Arch:
+        """The architecture of `words`, or of option indices joined by `-` (`3-0-1-2`).
+
+        Raises UserError that names the first word the space does not have.
+        """
+        text = text.strip()
+        if "=" not in text:
+            parts = text.split("-")
+            if not all(part.isdecimal() for part in parts):
+                raise UserError(f"architecture {text!r}: give words, {self._example()}")
+            return self.check([int(part) for part in parts])
+        index = {choice.name: i for i, choice in enumerate(self.choices)}
+        given: dict[int, int] = {}
+        for word in text.split(","):
+            name, _, option = word.strip().partition("=")
+            if name not in index:
+                raise UserError(
+                    f"architecture {text!r}: no choice {name!r}; it is one of {', '.join(index)}"
+                )
+            i = index[name]
+            if option not in self.choices[i].options:
+                raise UserError(
+                    f"architecture {text!r}: {name} cannot be {option!r}; it is one of "
+                    f"{', '.join(self.choices[i].options)}"
+                )
+            if i in given:
+                raise UserError(f"architecture {text!r}: {name} is given twice")
+            given[i] = self.choices[i].options.index(option)
+        arch = tuple(given.get(i, 0) for i in range(len(self.choices)))
+        missing = [
+            c.name
+            for i, c in enumerate(self.choices)
+            if self.active([arch])[0][i] and i not in given
+        ]
+        if missing:
+            raise UserError(f"architecture {text!r}: {', '.join(missing)} not given")
+        return self.check(arch)
+
+    def check(self, arch: Sequence[int]) -> Arch:
+        """`arch` as a tuple of ints; UserError where the space does not have it."""
+        given = tuple(int(i) for i in arch)
+        if len(given) != len(self.choices):
+            raise UserError(
+                f"architecture {given} has {len(given)} choices, "
+                f"space {self.name} has {len(self.choices)}"
+            )
+        for i, choice in zip(given, self.choices, strict=True):
+            if not 0 <= i < len(choice.options):
+                raise UserError(
+                    f"architecture {given}: {choice.name} is {i}, "
+                    f"allowed is 0 to {len(choice.options) - 1}"
+                )
+        return given
+
+    def as_array(self, archs: ArrayLike) -> Archs:
+        """Architectures as int [n, choices]; no architectures are [0, choices]."""
+        return np.asarray(archs, dtype=np.int64).reshape(-1, len(self.choices))
+
+    def _example(self) -> str:
+        return self.words((0,) * len(self.choices))
+
+
+def as_tuples(archs: Archs) -> list[Arch]:
+    """Rows of an array as architectures."""
+    return [tuple(row) for row in archs.tolist()]
+
+
+def arch_id(arch: Sequence[int]) -> str:
+    """A name for files: option indices joined by `-`."""
+    return "-".join(map(str, arch))

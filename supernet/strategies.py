@@ -1,0 +1,31 @@
+"""Which architectures one training step runs: a function of the space and a Generator.
+
+The trainer sums the gradients of the architectures returned and takes one optimiser step.
+"""
+
+import numpy as np
+
+from supernet.space import Arch, Space, as_tuples
+
+
+def uniform(space: Space, rng: np.random.Generator) -> list[Arch]:
+    """One architecture, every choice uniform (SPOS, arXiv 1904.00420)."""
+    return as_tuples(space.sample(rng, 1))
+
+
+def fair(space: Space, rng: np.random.Generator) -> list[Arch]:
+    """One permutation a choice, so that a step trains every option (FairNAS, arXiv 1907.01845).
+
+    As many architectures as the widest choice has options, m. In a choice of fewer, o, every
+    option is trained floor(m / o) or ceil(m / o) times.
+    """
+    most = int(space.options.max())
+    columns = [
+        np.concatenate([rng.permutation(options) for _ in range(-(-most // options))])[:most]
+        for options in space.options
+    ]
+    archs = np.stack(columns, axis=1)
+    return as_tuples(np.where(space.active(archs), archs, 0))
+
+
+strategies = {"uniform": uniform, "fair": fair}

@@ -1,0 +1,226 @@
+"""The training loop that train_supernet.py and retrain.py share.
+
+`Training` runs the architectures that a strategy names and takes one optimiser step for them;
+`fit` runs it under Lightning, with a checkpoint every epoch from which the same call goes on.
+"""
+
+import logging
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from timm.optim import param_groups_weight_decay
+from timm.scheduler import CosineLRScheduler
+from torch import Tensor, nn
+
+from supernet.augment import Augment
+from supernet.data import Batches, Data
+from supernet.errors import UserError
+from supernet.run import atomic
+from supernet.space import Arch
+from supernet.task import Task
+
+CHECK_EVERY = 50  # steps between two looks at the losses; each look waits for the device
+PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+Paths = Callable[[np.random.Generator], list[Arch]]
+
+
+class Training(pl.LightningModule):
+    """A network, the architectures of each step, and one optimiser step for them together.
+
+    paths: from a generator that is a function of seed and step to the architectures of that step.
+    split: the images trained on, `train` or `train+val`. lr: the peak, in one batch's mean loss.
+    warmup: epochs of linear warm-up before the cosine. clip: largest gradient norm, 0 for none.
+
+    Everything random is a function of (seed, epoch or step): a run that was cut goes on as if it
+    had not been.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        data: Data,
+        task: Task,
+        augment: Augment,
+        paths: Paths,
+        *,
+        split: str,
+        epochs: int,
+        batch: int,
+        lr: float,
+        momentum: float,
+        weight_decay: float,
+        warmup: float,
+        clip: float,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.net, self.data, self.task, self.augment, self.paths = net, data, task, augment, paths
+        self.split, self.epochs, self.batch, self.seed = split, epochs, batch, seed
+        self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
+        self.warmup, self.clip = warmup, clip
+        self.unchecked: list[tuple[int, list[Arch], Tensor]] = []
+
+    # -- one step --------------------------------------------------------------------------------
+
+    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
+        images, target = batch
+        step = self.global_step
+        optimizer = self.optimizers()
+        self.schedule.step_update(step)
+        optimizer.zero_grad(set_to_none=True)  # paths not taken keep None: nothing moves them
+        x = self.augment(images, self.generator)
+        archs = self.paths(np.random.default_rng((self.seed, step)))
+        losses = []
+        for arch in archs:
+            output = self.net(x, arch)
+            loss = self.task.loss(output, target)
+            self.manual_backward(loss)
+            losses.append(loss.detach())
+            self.log(
+                "metric",
+                self.task.metric(output.detach(), target).mean(),
+                on_epoch=True,
+                on_step=False,
+                batch_size=len(target),
+            )
+        self._clip(optimizer)
+        optimizer.step()
+        self._watch(step, archs, torch.stack(losses))
+
+    def _clip(self, optimizer: Any) -> None:
+        if not self.clip:
+            return
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is not None:
+            scaler.unscale_(optimizer.optimizer)
+        nn.utils.clip_grad_norm_(self.net.parameters(), self.clip)
+
+    # -- losses that are not finite --------------------------------------------------------------
+
+    def _watch(self, step: int, archs: list[Arch], losses: Tensor) -> None:
+        self.unchecked.append((step, archs, losses))
+        self.log("loss", losses.mean(), on_step=False, on_epoch=True, prog_bar=True)
+        if len(self.unchecked) >= CHECK_EVERY:
+            self._check()
+
+    def _check(self) -> None:
+        """Raise UserError at the first loss since the last look that is not finite."""
+        if not self.unchecked:
+            return
+        finite = torch.cat([losses for *_, losses in self.unchecked]).isfinite().tolist()
+        for step, archs, losses in self.unchecked:
+            for arch, ok, loss in zip(archs, finite, losses, strict=False):
+                if not ok:
+                    words = self.net.space.words(arch)  # type: ignore[operator, union-attr]
+                    raise UserError(
+                        f"loss is {float(loss)} at step {step} (epoch "
+                        f"{self.current_epoch}) on {words}; try a lower --lr, a "
+                        f"smaller --clip or --precision 32"
+                    )
+            finite = finite[len(archs) :]
+        self.unchecked.clear()
+
+    # -- an epoch --------------------------------------------------------------------------------
+
+    def train_dataloader(self) -> Batches:
+        order = (self.seed, self.current_epoch)
+        return self.data.batches(self.split, self.batch, seed=order, drop_last=True)
+
+    def on_train_epoch_start(self) -> None:
+        seed = np.random.SeedSequence((self.seed, self.current_epoch)).generate_state(1)
+        self.generator = torch.Generator(self.device).manual_seed(int(seed[0]))
+
+    def on_train_epoch_end(self) -> None:
+        self._check()  # before the checkpoint, which must not hold what a NaN left
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        steps = len(self.train_dataloader())
+        groups = param_groups_weight_decay(self.net, self.weight_decay)  # none on norms and biases
+        optimizer = torch.optim.SGD(groups, self.lr, self.momentum, nesterov=self.momentum > 0)
+        warmup = round(self.warmup * steps)
+        self.schedule = CosineLRScheduler(
+            optimizer,
+            self.epochs * steps - warmup,
+            warmup_t=warmup,
+            warmup_prefix=True,
+            warmup_lr_init=self.lr / max(warmup, 1),
+            t_in_epochs=False,
+        )
+        return optimizer
+
+
+# -- Lightning -----------------------------------------------------------------------------------
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Checkpoints written aside and renamed, read without unpickling code."""
+
+    def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
+        with atomic(Path(path)) as file:
+            torch.save(checkpoint, file)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, **_: Any) -> Any:
+        try:
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises a dozen kinds for a file that is not its own
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                f"checkpoint {path} cannot be read ({reason}); remove it to start "
+                "this training anew"
+            ) from None
+        return checkpoint
+
+
+def trainer(folder: Path, epochs: int, device: str, precision: str) -> tuple[pl.Trainer, Path]:
+    """A Lightning trainer that logs to `folder`, and where it keeps its checkpoint."""
+    for name in ("pytorch_lightning", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(pytorch_)?lightning.*")
+    callbacks: list[Callback] = [
+        ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False),
+        RichProgressBar(refresh_rate=20),
+    ]
+    kind, _, index = device.partition(":")
+    made = pl.Trainer(
+        max_epochs=epochs,
+        accelerator=kind,
+        devices=[int(index)] if index else 1,
+        precision=PRECISIONS[precision],  # type: ignore[arg-type]
+        logger=_loggers(folder),
+        callbacks=callbacks,
+        plugins=[AtomicCheckpoints()],
+        reload_dataloaders_every_n_epochs=1,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    return made, folder / "last.ckpt"
+
+
+def _loggers(folder: Path) -> list[Logger]:
+    loggers: list[Logger] = [CSVLogger(folder, "log")]
+    try:
+        loggers.append(TensorBoardLogger(folder, "tensorboard"))
+    except ModuleNotFoundError:
+        pass  # TensorBoard is an extra
+    return loggers
+
+
+def fit(module: Training, folder: Path, *, device: str, precision: str) -> None:
+    """Train to the end, from the last finished epoch where `folder` holds one.
+
+    Raises UserError where the checkpoint there cannot be read or is of another network.
+    """
+    runner, checkpoint = trainer(folder, module.epochs, device, precision)
+    resume = checkpoint if checkpoint.exists() else None
+    runner.fit(module, ckpt_path=resume, weights_only=True)

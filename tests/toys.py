@@ -1,0 +1,161 @@
+"""Small spaces and problems with known answers, shared by the tests."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lanas.optimiser import Optimiser
+from lanas.region import HalfSpaces
+from supernet.run import Trial
+from supernet.space import Arch, Archs, Choice, Floats, Space, as_tuples
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+
+Table = dict[Arch, float]
+
+
+# -- spaces --------------------------------------------------------------------------------------
+
+
+def plain(choices: int = 6, options: int = 4) -> Space:
+    """One-hot choices that are all active."""
+    names = tuple("abcdefgh"[:options])
+    return Space("plain", tuple(Choice(f"choice{i}", names) for i in range(choices)))
+
+
+def mixed() -> Space:
+    """One-hot, multi-hot and conditional choices, one of one option, equal networks: 2,304 points.
+
+    `depth` gates layer1 and layer2, layer2 gates layer3; `pair` has codes with two ones; `left` and
+    `right` may be exchanged.
+    """
+    pair = np.array([[1, 0, 1, 0], [1, 0, 0, 1], [0, 1, 1, 0], [0, 1, 0, 1]])
+    choices = (
+        Choice("depth", ("1", "2", "3")),
+        Choice("layer1", ("a", "b", "c", "d"), when=("depth", ("2", "3"))),
+        Choice("layer2", ("a", "b", "c"), when=("depth", ("3",))),
+        Choice("layer3", ("x", "y"), when=("layer2", ("b", "c"))),
+        Choice("pair", ("ax", "ay", "bx", "by"), pair),
+        Choice("only", ("one",)),
+        Choice("left", ("a", "b")),
+        Choice("right", ("a", "b", "c", "d")),
+    )
+
+    def rewrite(archs: Archs) -> Archs:
+        archs = archs.copy()
+        swap = (archs[:, 7] < 2) & (archs[:, 6] > archs[:, 7])
+        archs[swap, 6], archs[swap, 7] = archs[swap, 7], archs[swap, 6]
+        return archs
+
+    return Space("mixed", choices, rewrite)
+
+
+def random_space(rng: np.random.Generator) -> Space:
+    """Up to 400 raw points, with conditions and multi-hot codes at random."""
+    choices: list[Choice] = []
+    for i in range(rng.integers(2, 6)):
+        options = tuple("abcd"[: rng.integers(1, 5)])
+        code = rng.integers(0, 2, size=(len(options), 3)) if rng.random() < 0.4 else None
+        when = None
+        if i and rng.random() < 0.5:
+            parent = choices[rng.integers(i)]
+            when = (parent.name, tuple(o for o in parent.options if rng.random() < 0.6))
+        choices.append(Choice(f"choice{i}", options, code, when))
+    space = Space("random", tuple(choices))
+    return space if np.prod(space.options) <= 400 else random_space(rng)
+
+
+def raw_points(space: Space) -> Archs:
+    """Every raw point, also those that are equal networks: [points, choices]."""
+    return np.indices(space.options.tolist()).reshape(len(space.choices), -1).T
+
+
+def random_region(space: Space, rng: np.random.Generator, rows: int) -> HalfSpaces:
+    """Rows with small integer weights, so that many points lie on a plane; it can be empty."""
+    weights = rng.integers(-3, 4, size=(rows, space.width)).astype(float)
+    centre = weights @ space.encode(space.sample(rng, 1))[0]
+    return HalfSpaces(weights, centre - rng.integers(-1, 3, size=rows))
+
+
+# -- problems ------------------------------------------------------------------------------------
+
+
+def with_pairs(space: Space, seed: int, strength: float = 0.25) -> Table:
+    """Score of every canonical architecture: a sum over its code plus products of two codes."""
+    rng = np.random.default_rng(seed)
+    archs = space.enumerate()
+    phi = space.encode(archs)
+    pairs = strength * rng.normal(size=(space.width, space.width))
+    scores = phi @ rng.normal(size=space.width) + ((phi @ pairs) * phi).sum(axis=1)
+    return dict(zip(as_tuples(archs), scores.tolist(), strict=True))
+
+
+@cache
+def nasbench201() -> tuple[Space, Table]:
+    """The space and the test accuracy in percent of each of its networks."""
+    from supernet.spaces import nb201  # imports torch
+
+    data = _load("nasbench201_cifar10.npz")
+    return nb201.space(), _table(data["ops"], data["cifar10_test_200"])
+
+
+@cache
+def nasbench_macro() -> tuple[Space, Table]:
+    """The space and the mean test accuracy in percent of each of its networks."""
+    from supernet.spaces import macro  # imports torch
+
+    data = _load("nasbench_macro_cifar10.npz")
+    return macro.space(), _table(data["ops"], data["mean_acc"])
+
+
+@cache
+def interacting() -> tuple[Space, Table]:
+    """4,096 points with interactions between choices."""
+    return plain(), with_pairs(plain(), seed=3)
+
+
+PROBLEMS: dict[str, Callable[[], tuple[Space, Table]]] = {
+    "toy": interacting,
+    "nasbench201": nasbench201,
+    "nasbench_macro": nasbench_macro,
+}
+
+
+def _load(name: str) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+    if not DATA.is_dir():
+        pytest.skip(f"no benchmark tables: {DATA} is missing")
+    with np.load(DATA / name) as data:
+        return dict(data)
+
+
+def _table(ops: Archs, scores: Floats) -> Table:
+    return dict(zip(as_tuples(ops), scores.tolist(), strict=True))
+
+
+# -- searching -----------------------------------------------------------------------------------
+
+
+def trials_of(archs: list[Arch], table: Table) -> list[Trial]:
+    return [Trial(arch, table[arch]) for arch in archs]
+
+
+def search(optimiser: Optimiser, table: Table, trials: int, batch: int = 1) -> list[Arch]:
+    """Ask, evaluate, tell, until `trials` are told or the space has no more; what was asked."""
+    asked: list[Arch] = []
+    while len(asked) < trials and (archs := optimiser.ask(min(batch, trials - len(asked)))):
+        optimiser.tell(trials_of(archs, table))
+        asked += archs
+    return asked
+
+
+def trials_to_best(optimiser: Optimiser, table: Table, best: float, cap: int) -> int:
+    """Distinct trials until one scores `best`, one at a time; `cap` where none has by then."""
+    for n in range(1, cap + 1):
+        (arch,) = optimiser.ask(1)
+        if table[arch] >= best:
+            return n
+        optimiser.tell(trials_of([arch], table))
+    return cap

@@ -1,0 +1,107 @@
+#!/usr/bin/env python3
+"""Train a weight-sharing supernet: every architecture of a space at once, in one run folder.
+
+    python train_supernet.py runs/digits --config recipes/digits.yaml
+
+The folder then holds the settings, the split of the data and the weights, and the same command
+goes on after a stop. Next: python search.py runs/digits
+"""
+
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+import retrain
+import search
+from supernet import cli
+from supernet.run import lock, settle, write_json
+from supernet.spaces import names
+from supernet.strategies import strategies
+
+# -- arguments -----------------------------------------------------------------------------------
+
+
+def parser() -> ArgumentParser:
+    """The arguments of this script; a recipe may name any of them."""
+    p = ArgumentParser(prog="train_supernet.py", description=__doc__.split("\n\n")[0])
+    p.add_argument("run", help="the run folder; made where it is not there")
+    p.add_argument("--config", action="config", help="a recipe: a YAML file of these settings")
+    cli.add_device_arguments(p)
+    cli.add_data_arguments(p)
+    p.add_argument("--space", default="nb201", help=f"the search space: {', '.join(names())}")
+    p.add_argument("--width", type=int | None, default=None, help="channels; the family's own")
+    p.add_argument(
+        "--depth",
+        type=int | list[int] | None,
+        default=None,
+        help="cells or layers of each stage; the family's own",
+    )
+    p.add_argument(
+        "--strategy", default="uniform", help=f"which paths a step trains: {', '.join(strategies)}"
+    )
+    cli.add_training_arguments(p, epochs=60)
+    p.add_argument("--search", type=dict, default={}, help="defaults of search.py for this run")
+    p.add_argument("--retrain", type=dict, default={}, help="defaults of retrain.py for this run")
+    return p
+
+
+def settings(args: Namespace) -> dict[str, Any]:
+    """What makes this run the run that it is; where it runs, and how fast, is left out."""
+    apart = ("run", "config", "device", "threads", "workers", "search", "retrain")
+    return {name: value for name, value in vars(args).items() if name not in apart}
+
+
+# -- the run -------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    args = cli.parse(parser())
+    cli.one_of("strategy", args.strategy, strategies)
+    cli.one_of("space", args.space, names())
+    cli.parse(search.parser(), {"run": args.run, **args.search})
+    cli.parse(retrain.parser(), {"run": args.run, **args.retrain})
+    config = settings(args)
+    device = cli.device(args)
+
+    import torch
+
+    from supernet import spaces
+    from supernet.data import save_splits
+    from supernet.export import save_weights
+    from supernet.training import Training, fit
+
+    # -- data --
+    data = cli.load_data(config, device, args.workers)
+    run = Path(args.run)
+
+    # -- supernet --
+    shape = spaces.shape(args.space, args.width, args.depth)
+    torch.manual_seed(args.seed)
+    network = {"name": args.space, "classes": data.classes, "channels": data.shape[0], **shape}
+    net = spaces.network(**network).to(device)
+    strategy = strategies[args.strategy]
+    module = Training(
+        net,
+        data,
+        paths=lambda rng: strategy(net.space, rng),
+        split="train",
+        **cli.training_arguments(config, data),
+    )
+
+    # -- fit --
+    with lock(run):
+        settle(run / "config.json", config | {"network": network})
+        write_json(run / "defaults.json", {"search": args.search, "retrain": args.retrain})
+        save_splits(run / "splits.npz", data.splits)
+        print(
+            f"supernet {args.space} of {net.space.size:,} architectures on {data.name}: "
+            f"{len(data.splits['train'])} images, {device}, {args.epochs} epochs"
+        )
+        fit(module, run / "supernet", device=device, precision=args.precision)
+        save_weights(net, run / "supernet" / "model.safetensors")
+    print(f"trained: {run / 'supernet' / 'model.safetensors'}; next: python search.py {run}")
+
+
+if __name__ == "__main__":
+    cli.main(main)
