@@ -50,6 +50,8 @@ def select(text: str, space: Space, log: TrialLog, seed: int) -> list[Arch]:
     from supernet.space import as_tuples
 
     kind, _, count = text.partition(":")
+    if kind in ("random", "top") and count.isdecimal() and int(count) == 0:
+        raise UserError(f"--arch {text}: give a number of at least 1")
     if kind == "random" and count.isdecimal():
         rng = np.random.default_rng(seed)
         drawn = as_tuples(space.canonical(space.sample(rng, 20 * int(count) + 100)))
@@ -75,20 +77,26 @@ def select(text: str, space: Space, log: TrialLog, seed: int) -> list[Arch]:
 
 def main() -> None:
     args, run = cli.parse_for_run(parser(), "retrain")
+    if "/" in args.tag:
+        raise UserError(f"--tag {args.tag!r}: it is a part of a folder's name, without /")
     device = cli.device(args)
     run.require_supernet()
 
-    from rich.console import Console
-
-    from supernet.data import read_splits
-    from supernet.spaces import family
+    from lanas.report import console, retrained_table
+    from supernet import spaces
+    from supernet.export import load_weights
+    from supernet.splits import read_splits
 
     network = run.config["network"]
-    space = family(network["name"]).space(network["depth"])
+    space = spaces.family(network["name"]).space(network["depth"])
     log = TrialLog(run.path / "search" / "trials.jsonl")
-    archs = select(args.arch, space, log, args.seed)
+    archs = [space.check(arch) for arch in select(args.arch, space, log, args.seed)]
     data = cli.load_data(run.config, device, args.workers, read_splits(run.path / "splits.npz"))
-    cli.training_arguments(settings(args), data)  # what is wrong there is said before anything runs
+    cli.training_arguments(settings(args), data, "train+val")  # what is wrong is said first
+    supernet = None
+    if args.inherit:
+        supernet = spaces.network(**network)
+        load_weights(supernet, run.weights)
     results = []
     for number, arch in enumerate(archs, 1):
         print(f"retraining {number} of {len(archs)}: {space.words(arch)}", flush=True)
@@ -96,23 +104,26 @@ def main() -> None:
         with lock(folder):
             settle(folder / "settings.json", settings(args))
             if not (folder / "result.json").is_file():
-                result = retrain(run, args, arch, folder, data, device)
+                result = retrain(run, args, arch, supernet, folder, data, device)
                 write_json(folder / "result.json", result)
         results.append((folder, read_json(folder / "result.json")))
-    Console().print(table(results, log))
+    console().print(retrained_table([result for _, result in results], log.trials))
     for folder, _ in results:
         print(f"files: {folder}/model.safetensors, model.onnx, model.pt2, result.json")
 
 
 def retrain(
-    run: Run, args: Namespace, arch: Arch, folder: Path, data: Any, device: str
+    run: Run, args: Namespace, arch: Arch, supernet: Any, folder: Path, data: Any, device: str
 ) -> dict[str, Any]:
-    """Train one architecture on train+val, measure and export it; the test split is read here."""
+    """Train one architecture on train+val, measure and export it; the test split is read here.
+
+    supernet: the network whose weights it starts from, None for freshly drawn ones.
+    """
     import torch
 
     from supernet import cost, spaces
     from supernet.evaluate import score
-    from supernet.export import export, load_weights
+    from supernet.export import export
     from supernet.subnet import inherited
     from supernet.training import Training, fit
 
@@ -120,16 +131,12 @@ def retrain(
     network = run.config["network"]
     torch.manual_seed(args.seed)
     net = spaces.network(**network, arch=arch)
-    if args.inherit:
-        supernet = spaces.network(**network)
-        load_weights(supernet, run.weights)
+    if supernet is not None:
         net.load_state_dict(inherited(net, supernet))
 
     # -- fit --
-    training = cli.training_arguments(settings(args), data)
-    module = Training(
-        net.to(device), data, paths=lambda _: [net.space.only()], split="train+val", **training
-    )
+    training = cli.training_arguments(settings(args), data, "train+val")
+    module = Training(net.to(device), data, paths=lambda _: [net.space.only()], **training)
     fit(module, folder, device=device, precision=args.precision)
 
     # -- files --
@@ -156,37 +163,6 @@ def retrain(
         "latency": {"device": device, "threads": torch.get_num_threads(), **latency},
         "difference_of_logits": differences,
     }
-
-
-def table(results: list[tuple[Path, dict[str, Any]]], log: TrialLog) -> Any:
-    """The retrained networks side by side."""
-    from rich.table import Table
-
-    number = {trial.arch: (i, trial.score) for i, trial in enumerate(log.trials)}
-    table = Table(title="retrained from scratch, tested once")
-    for column in (
-        "trial",
-        "val % (inherited)",
-        "test %",
-        "MMACs",
-        "k params",
-        "ms, batch 1",
-        "ms, batch 64",
-    ):
-        table.add_column(column, justify="right")
-    for _, result in results:
-        trial, val = number.get(tuple(result["arch"]), ("-", None))
-        times = [result["latency"][f"batch {n}"] for n in (1, 64)]
-        spread = [f"{t['median_ms']:.2f} ({t['p25_ms']:.2f} to {t['p75_ms']:.2f})" for t in times]
-        table.add_row(
-            str(trial),
-            "-" if val is None else f"{100 * val:.2f}",
-            f"{100 * result['test']:.2f}",
-            f"{result['macs'] / 1e6:.3f}",
-            f"{result['params'] / 1e3:.1f}",
-            *spread,
-        )
-    return table
 
 
 if __name__ == "__main__":

@@ -61,9 +61,7 @@ def main() -> None:
     cli.one_of("optimiser", args.optimiser, optimisers)
     device = cli.device(args)
 
-    from rich.console import Console
-
-    from lanas.report import best_table, progress
+    from lanas.report import best_table, console, progress
 
     # -- evaluator and optimiser --
     evaluate = scorer(run, args, device)
@@ -97,14 +95,11 @@ def main() -> None:
                 told = len(log)
 
     # -- the result --
-    console = Console()
     if len(log) < args.trials:
-        console.print(
-            f"no unseen architecture is left: the space, within its budgets, has {len(log)}"
-        )
-    console.print(best_table(space, log.trials))
+        print(f"no unseen architecture is left: the space, within its budgets, has {len(log)}")
+    console().print(best_table(space, log.trials))
     for split in optimiser.in_words(3):
-        console.print(split, highlight=False)
+        print(split)
     print(f"trials: {log.path}; next: python retrain.py {run.path}")
 
 
@@ -113,9 +108,9 @@ def scorer(run: Run, args: Namespace, device: str) -> "SupernetEvaluator":
     run.require_supernet()
 
     from supernet import cost, spaces
-    from supernet.data import read_splits
     from supernet.evaluate import SupernetEvaluator
     from supernet.export import load_weights
+    from supernet.splits import read_splits
     from supernet.task import classification
 
     splits = read_splits(run.path / "splits.npz")

@@ -15,7 +15,7 @@ from jsonargparse import ArgumentParser, Namespace
 import retrain
 import search
 from supernet import cli
-from supernet.run import lock, settle, write_json
+from supernet.run import Run, lock, settle, settled, write_json
 from supernet.spaces import names
 from supernet.strategies import strategies
 
@@ -52,6 +52,11 @@ def settings(args: Namespace) -> dict[str, Any]:
     return {name: value for name, value in vars(args).items() if name not in apart}
 
 
+def defaults(args: Namespace) -> dict[str, Any]:
+    """What the recipe sets for the scripts that follow."""
+    return {"search": args.search, "retrain": args.retrain}
+
+
 # -- the run -------------------------------------------------------------------------------------
 
 
@@ -62,18 +67,23 @@ def main() -> None:
     cli.parse(search.parser(), {"run": args.run, **args.search})
     cli.parse(retrain.parser(), {"run": args.run, **args.retrain})
     config = settings(args)
+    run = Run(Path(args.run), config)
+    if settled(run.path / "config.json", config, apart=["network"]) and run.weights.is_file():
+        with lock(run.path):
+            write_json(run.path / "defaults.json", defaults(args))
+        print(f"already trained: {run.weights}; next: python search.py {run.path}")
+        return
     device = cli.device(args)
 
     import torch
 
     from supernet import spaces
-    from supernet.data import save_splits
     from supernet.export import save_weights
-    from supernet.training import Training, fit
+    from supernet.splits import save_splits
+    from supernet.training import Training, checkpoint_in, fit
 
     # -- data --
     data = cli.load_data(config, device, args.workers)
-    run = Path(args.run)
 
     # -- supernet --
     shape = spaces.shape(args.space, args.width, args.depth)
@@ -85,22 +95,25 @@ def main() -> None:
         net,
         data,
         paths=lambda rng: strategy(net.space, rng),
-        split="train",
-        **cli.training_arguments(config, data),
+        **cli.training_arguments(config, data, "train"),
     )
 
     # -- fit --
-    with lock(run):
-        settle(run / "config.json", config | {"network": network})
-        write_json(run / "defaults.json", {"search": args.search, "retrain": args.retrain})
-        save_splits(run / "splits.npz", data.splits)
+    folder = run.weights.parent
+    with lock(run.path):
+        config |= {"network": network}
+        settled(run.path / "config.json", config)
+        checkpoint_in(folder, net)  # both raise before anything is written
+        write_json(run.path / "defaults.json", defaults(args))
+        save_splits(run.path / "splits.npz", data.splits)
+        settle(run.path / "config.json", config)  # last: where it is, the others are
         print(
             f"supernet {args.space} of {net.space.size:,} architectures on {data.name}: "
             f"{len(data.splits['train'])} images, {device}, {args.epochs} epochs"
         )
-        fit(module, run / "supernet", device=device, precision=args.precision)
-        save_weights(net, run / "supernet" / "model.safetensors")
-    print(f"trained: {run / 'supernet' / 'model.safetensors'}; next: python search.py {run}")
+        fit(module, folder, device=device, precision=args.precision)
+        save_weights(net, run.weights)
+    print(f"trained: {run.weights}; next: python search.py {run.path}")
 
 
 if __name__ == "__main__":

@@ -152,11 +152,11 @@ class LaNAS(Optimiser):
         *,
         seed: int = 0,
         enumerable: int = ENUMERABLE,
-        initial: int = 20,
-        select: int = 10,
+        initial: int = 15,
+        select: int = 1,
         height: int = 5,
-        min_trials: int = 5,
-        exploration: float = 0.1,
+        min_trials: int = 3,
+        exploration: float = 0.2,
         reward: Literal["rank", "raw"] = "rank",
     ) -> None:
         super().__init__(space, budgets, seed=seed, enumerable=enumerable)

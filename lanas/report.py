@@ -1,16 +1,17 @@
-"""What a search says: a live line while it runs, and the best architectures at its end."""
+"""What a search and a retraining say: a live line, and the tables at their end."""
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from supernet.run import Trial
-from supernet.space import Space
+from supernet.space import Space, arch_id
 
 PLAIN_EVERY = 10.0  # seconds between two lines where the output is no terminal
 
@@ -35,11 +36,42 @@ def best_table(space: Space, trials: Sequence[Trial], count: int = 10) -> Table:
         table.add_row(
             str(number),
             f"{100 * (trial.score or 0):.2f}",
-            f"{trial.costs['macs'] / 1e6:.3f}",
-            f"{trial.costs['params'] / 1e3:.1f}",
+            *_cost_columns(trial.costs),
             space.words(trial.arch).replace(",", ", "),
         )
     return table
+
+
+def retrained_table(results: Sequence[dict[str, Any]], trials: Sequence[Trial]) -> Table:
+    """Retrained networks (result.json) side by side with what search saw of them."""
+    number = {trial.arch: (i, trial.score) for i, trial in enumerate(trials)}
+    table = Table(title="retrained, tested once (latency: median and quartiles)")
+    columns = ("architecture", "trial", "val %", "test %", "MMACs", "k params", "ms, batch 1",
+               "ms, batch 64")  # fmt: skip
+    for column in columns:
+        table.add_column(column, justify="left" if column == "architecture" else "right")
+    for result in results:
+        arch = tuple(result["arch"])
+        trial, val = number.get(arch, ("-", None))
+        times = [result["latency"][f"batch {n}"] for n in (1, 64)]
+        table.add_row(
+            arch_id(arch),
+            str(trial),
+            "-" if val is None else f"{100 * val:.2f}",
+            f"{100 * result['test']:.2f}",
+            *_cost_columns(result),
+            *(f"{t['median_ms']:.2f} ({t['p25_ms']:.2f}-{t['p75_ms']:.2f})" for t in times),
+        )
+    return table
+
+
+def _cost_columns(costs: Mapping[str, float]) -> tuple[str, str]:
+    return f"{costs['macs'] / 1e6:.3f}", f"{costs['params'] / 1e3:.1f}"
+
+
+def console() -> Console:
+    """The terminal, or 110 columns where the output goes elsewhere."""
+    return Console() if sys.stdout.isatty() else Console(width=110)
 
 
 class Line:
@@ -49,7 +81,7 @@ class Line:
         self.total, self.count = total, len(done)
         self.best = max((t.score for t in done if t.score is not None), default=None)
         self.start, self.fresh, self.said = time.monotonic(), 0, time.monotonic()
-        self.console = Console()
+        self.console = console()
         self.live = Progress(
             TextColumn("trial"),
             MofNCompleteColumn(),

@@ -24,6 +24,10 @@ def load(folder: str | Path) -> "nn.Module":
     if not (folder / "config.json").is_file():
         raise UserError(f"{str(folder)!r} holds no network: no config.json there")
     config = read_json(folder / "config.json")
-    net = network(**config["network"])
+    try:
+        net = network(**config["network"])
+        mean, std = torch.tensor(config["mean"]), torch.tensor(config["std"])
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{folder / 'config.json'} is of no network: {error!r}") from None
     load_weights(net, folder / "model.safetensors")
-    return Deployed(net, torch.tensor(config["mean"]), torch.tensor(config["std"])).eval()
+    return Deployed(net, mean, std).eval()

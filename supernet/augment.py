@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from supernet.errors import UserError
+from supernet.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from supernet.data import Data
@@ -19,11 +19,6 @@ if TYPE_CHECKING:
 def torch_seed(seed: int | Sequence[int]) -> int:
     """A seed for a torch.Generator, out of one or several non-negative ints."""
     return int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])
-
-
-def one_line(error: Exception) -> str:
-    """What a library's error says, for a UserError."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 # -- on the device -----------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What the three scripts share: how they read arguments and how they say what is wrong."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -32,17 +33,26 @@ def parse(parser: ArgumentParser, given: dict[str, Any] | None = None) -> Namesp
 def parse_for_run(parser: ArgumentParser, section: str) -> tuple[Namespace, Run]:
     """The arguments and the run that they name, whose recipe may have set defaults in `section`."""
     run = Run.open(parse(parser).run)
-    parser.set_defaults(read_json(run.path / "defaults.json").get(section, {}))
+    file = run.path / "defaults.json"
+    defaults = read_json(file).get(section, {})
+    try:
+        parser.set_defaults(defaults)
+    except Exception as error:  # jsonargparse raises several kinds of its own
+        raise UserError(f"{file}, {section}: {' '.join(str(error).split())}") from None
     return parse(parser), run
 
 
 def main(body: Callable[[], None]) -> None:
-    """Run a script: what the user can mend is one line and exit status 2, no traceback."""
+    """Run a script: what the user can mend is one line and exit status 2, no traceback.
+
+    Ctrl-C and SIGTERM stop it with one line and exit status 130.
+    """
     script = sys.argv[0].rsplit("/", 1)[-1]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         body()
     except (UserError, OSError) as error:
-        print(f"{script}: error: {error}", file=sys.stderr)
+        print(f"{script}: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print(f"\n{script}: stopped; the same command goes on from here", file=sys.stderr)
@@ -73,9 +83,9 @@ def at_least(low: float) -> Callable[[Any], Any]:
     def number(text: Any) -> Any:
         try:
             value = kind(text)
-        except ValueError:
+        except (ValueError, TypeError, OverflowError):
             value = None
-        if value is None or not value >= low:
+        if value is None or not value >= low or (isinstance(text, float) and value != text):
             what = "a whole number" if kind is int else "a number"
             raise ValueError(f"{text!r} given, allowed is {what} of at least {low}")
         return value
@@ -168,7 +178,7 @@ def add_training_arguments(p: ArgumentParser, epochs: int) -> None:
         default=5e-4,
         help="on weights, not on norms and biases",
     )
-    p.add_argument("--warmup", type=at_least(0.0), default=2.0, help="epochs of linear warm-up")
+    p.add_argument("--warmup", type=at_least(0.0), default=2.0, help="epochs, at most half of all")
     p.add_argument("--clip", type=at_least(0.0), default=5.0, help="largest gradient norm; 0: none")
     p.add_argument("--label-smoothing", type=at_least(0.0), default=0.0, help="of the targets")
     p.add_argument(
@@ -182,18 +192,25 @@ def add_training_arguments(p: ArgumentParser, epochs: int) -> None:
     p.add_argument("--seed", type=at_least(0), default=0, help="of everything random")
 
 
-def training_arguments(config: dict[str, Any], data: "Data") -> dict[str, Any]:
-    """The settings of `add_training_arguments` as the arguments of `Training`."""
+def training_arguments(config: dict[str, Any], data: "Data", split: str) -> dict[str, Any]:
+    """The settings of `add_training_arguments` as the arguments of `Training` on a split.
+
+    UserError where one of them does not fit the data or its device.
+    """
     from supernet.augment import Augment
     from supernet.task import classification
     from supernet.training import PRECISIONS
 
     one_of("precision", config["precision"], PRECISIONS)
-    crop = data.shape[1] // 8 if config["crop"] is None else config["crop"]
+    if config["precision"] == "fp16" and data.labels.device.type == "cpu":
+        raise UserError("precision 'fp16' needs a GPU; on the processor it is one of 32, bf16")
+    data.batches(split, config["batch_size"], drop_last=True)  # raises where that is too large
+    crop = data.crop if config["crop"] is None else config["crop"]
     same = ("epochs", "lr", "momentum", "weight_decay", "warmup", "clip", "seed")
     return {
         "task": classification(config["label_smoothing"]),
         "augment": Augment(data, crop=crop, flip=config["flip"], cutout=config["cutout"]),
         "batch": config["batch_size"],
+        "split": split,
         **{name: config[name] for name in same},
     }

@@ -11,11 +11,10 @@ folder are decoded by workers. Search reads "train" and "val"; "test" is for one
 
 import http.client
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from os import environ
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,17 +22,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from supernet.augment import Augment, Files, one_line, torch_seed
-from supernet.errors import UserError
-from supernet.run import atomic
+from supernet.augment import Augment, Files, torch_seed
+from supernet.errors import UserError, one_line
+from supernet.splits import SPLITS, Indices, check_splits, count_classes, divide, read_arrays
 
-__all__ = ["NAMES", "Augment", "Batches", "Data", "load", "read_splits", "save_splits"]
+__all__ = ["NAMES", "Augment", "Batches", "Data", "load"]
 
-Indices = NDArray[np.int64]
 Seed = int | tuple[int, ...]
 
 NAMES = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100")
-SPLITS = ("train", "val", "test")
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 # The channel statistics that every published ImageNet recipe uses, in units of 0..1.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -60,6 +57,11 @@ class Data:
     flip: bool
     images: Tensor | Files
     labels: Tensor
+
+    @property
+    def crop(self) -> int:
+        """Pixels of random shift that are usual for it; files are cropped as they are decoded."""
+        return 0 if isinstance(self.images, Files) else self.shape[1] // 8
 
     def __len__(self) -> int:
         """Images of all splits together."""
@@ -182,12 +184,12 @@ def load(
         images = _as_bytes(x, image_size)
         shape = (images.shape[1], images.shape[2], images.shape[3])
 
-    classes = _count_classes(name, labels[:pool])
+    classes = count_classes(name, labels[:pool])
     if splits is None:
-        splits = _split(labels, pool, val_fraction, seed)
+        splits = divide(labels, pool, val_fraction, seed)
     else:
         splits = {split: np.asarray(splits[split], np.int64) for split in SPLITS}
-        _check_splits(name, splits, pool, len(labels))
+        check_splits(name, splits, pool, len(labels))
     if isinstance(images, Files):
         mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
     else:
@@ -241,7 +243,7 @@ def _download(name: str, root: str | Path | None) -> Pools:
 
 
 def _read_npz(path: Path) -> Pools:
-    x, y, x_test, y_test = _arrays(path, ARRAYS)
+    x, y, x_test, y_test = read_arrays(path, ARRAYS)
     for part, images, labels in (("train", x, y), ("test", x_test, y_test)):
         given = f"{path}: x_{part} is {images.dtype} {list(images.shape)}"
         grey, colour = images.ndim == 3, images.ndim == 4 and images.shape[-1] in (1, 3)
@@ -308,94 +310,3 @@ def _statistics(images: Tensor, train: Indices) -> tuple[Tensor, Tensor]:
     variance = (weights * (levels - mean[:, None]) ** 2).sum(1)
     # One level at least: a channel that is constant has nothing to scale, and must not become NaN.
     return mean.float(), variance.sqrt().clamp(min=1 / 255).float()
-
-
-# -- splits ------------------------------------------------------------------------------------
-
-
-def _count_classes(name: str, labels: Indices) -> int:
-    """The number of classes; UserError where one of them has fewer than two images in train."""
-    counts = np.bincount(labels)
-    least = int(counts.argmin())
-    if counts[least] < 2:
-        raise UserError(
-            f"{name}: class {least} of 0 to {len(counts) - 1} has {counts[least]} train images; "
-            "at least 2 are needed, one for train and one for val"
-        )
-    if len(counts) < 2:
-        raise UserError(f"{name}: all train images are of one class; at least 2 are needed")
-    return len(counts)
-
-
-def _split(labels: Indices, pool: int, val_fraction: float, seed: int) -> dict[str, Indices]:
-    train, test = np.arange(pool), np.arange(pool, len(labels))
-    if len(test) == 0:
-        train, test = _stratified(labels, 0.2, 0)  # one test set for all seeds, comparable
-    kept, val = _stratified(labels[train], val_fraction, seed)
-    if len(val) == 0:
-        raise UserError(
-            f"val_fraction {val_fraction} of {len(train)} images is none; "
-            f"at least {1 / len(train):.2g} is needed"
-        )
-    return {"train": train[kept], "val": train[val], "test": test}
-
-
-def _stratified(labels: Indices, fraction: float, seed: int) -> tuple[Indices, Indices]:
-    """Positions of `labels` as (kept, taken); kept is shuffled, so that its start is a fair sample.
-
-    Each class gives its share to within one image, by largest remainder, and keeps at least one.
-    """
-    counts = np.bincount(labels)
-    total = min(round(fraction * len(labels)), len(labels) - len(counts))
-    take, remainder = np.divmod(counts * total, len(labels))
-    order = np.argsort(-remainder, kind="stable")
-    order = order[(take < counts - 1)[order]]
-    take[order[: total - take.sum()]] += 1
-    rng = np.random.default_rng(seed)
-    taken = np.zeros(len(labels), dtype=bool)
-    for label, n in enumerate(take):
-        taken[rng.permutation(np.flatnonzero(labels == label))[:n]] = True
-    return rng.permutation(np.flatnonzero(~taken)), np.flatnonzero(taken)
-
-
-def _check_splits(name: str, splits: dict[str, Indices], pool: int, n: int) -> None:
-    """UserError where the splits do not divide n images, or test is not the official one."""
-    every = np.sort(np.concatenate([splits[split] for split in SPLITS]))
-    official = pool == n or np.array_equal(np.sort(splits["test"]), np.arange(pool, n))
-    sizes = {split: len(splits[split]) for split in SPLITS}
-    if not (np.array_equal(every, np.arange(n)) and official and all(sizes.values())):
-        raise UserError(
-            f"the splits given, {sizes}, do not fit {name}: together they hold each of its {n} "
-            "images once, none is empty, and test is its own test images where it has some"
-        )
-
-
-def save_splits(path: str | Path, splits: dict[str, Indices]) -> None:
-    """Write the splits as an npz file, atomically."""
-    with atomic(Path(path)) as file:
-        np.savez(file, **{split: splits[split] for split in SPLITS})  # type: ignore[arg-type]
-
-
-def read_splits(path: str | Path) -> dict[str, Indices]:
-    """What `save_splits` wrote; UserError where the file is missing, torn or another's."""
-    splits = dict(zip(SPLITS, _arrays(Path(path), SPLITS), strict=True))
-    for split, indices in splits.items():
-        if indices.ndim != 1 or indices.dtype != np.int64:
-            raise UserError(
-                f"{path}: {split} is {indices.dtype} {list(indices.shape)}; splits are int64 [n]"
-            )
-    return splits
-
-
-def _arrays(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
-    """The arrays of an npz file; UserError where it is not one or lacks one of them."""
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as content:
-            missing = [name for name in names if name not in content.files]
-            if not missing:
-                return [content[name] for name in names]
-    except Exception as error:  # zip, zlib and numpy each raise their own on foreign bytes
-        raise UserError(
-            f"{path} cannot be read as an .npz file of {', '.join(names)}: {one_line(error)}"
-        ) from None
-    raise UserError(f"{path} has no {', '.join(missing)}; needed are {', '.join(names)}")

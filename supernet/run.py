@@ -1,13 +1,15 @@
 """The run folder: its settings, atomic files and the append-only log of trials."""
 
+import errno
 import fcntl
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from supernet.errors import UserError
 from supernet.space import Arch
@@ -16,21 +18,27 @@ from supernet.space import Arch
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that replaces `path` when the block ends, and leaves it alone when it fails.
+def atomic(path: Path) -> Iterator[BytesIO]:
+    """A buffer whose bytes replace `path` when the block ends; where it fails `path` stays.
 
-    Written aside in the same folder, flushed to disk, then renamed.
+    Written aside in the same folder, flushed to disk, then renamed. What a kill leaves aside has a
+    fixed name, so that the next try replaces it. Raises UserError where the disk does not take it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    buffer = BytesIO()  # torch aborts the process when it meets a full disk itself
+    yield buffer
+    aside = path.with_name(f".{path.name}.aside")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(aside, "wb") as file:
-            yield file
+            file.write(buffer.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise UserError(f"{path} cannot be written: {error.strerror}") from None
         raise
 
 
@@ -41,12 +49,16 @@ def write_json(path: Path, content: Any) -> None:
         file.write(text.encode())
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file; UserError where it is not one."""
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a JSON file that holds an object; UserError where it does not."""
     try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON: {error}") from None
+        content = json.loads(path.read_bytes())
+    except (ValueError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{path} cannot be read as JSON: {reason}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is not a JSON object, it is {content!r:.60}")
+    return content
 
 
 # -- folders -----------------------------------------------------------------------------------
@@ -69,7 +81,11 @@ class Run:
             raise UserError(
                 f"{str(path)!r} holds no config.json; train_supernet.py makes a run folder"
             )
-        return cls(path, read_json(path / "config.json"))
+        config = read_json(path / "config.json")
+        missing = sorted({"data", "image_size", "val_fraction", "seed", "network"} - config.keys())
+        if missing:
+            raise UserError(f"{path / 'config.json'} has no {', '.join(missing)}")
+        return cls(path, config)
 
     @property
     def weights(self) -> Path:
@@ -85,18 +101,18 @@ class Run:
             )
 
 
-def settle(path: Path, settings: dict[str, Any]) -> None:
-    """Keep `settings` in the file `path`, or check that they are the ones kept there.
+def settled(path: Path, settings: dict[str, Any], *, apart: Sequence[str] = ()) -> bool:
+    """Whether the file `path` keeps `settings`; False where there is no such file.
 
-    Raises UserError that names each setting that differs, with both values.
+    Raises UserError that names each setting that differs, with both values, but those `apart`.
     """
     if not path.exists():
-        write_json(path, settings)
-        return
+        return False
     kept = read_json(path)
+    settings = json.loads(json.dumps(settings))  # a tuple is kept as a list
     differing = [
         f"{key} is {kept.get(key)!r} there and {settings.get(key)!r} here"
-        for key in sorted(kept.keys() | settings.keys())
+        for key in sorted((kept.keys() | settings.keys()) - set(apart))
         if kept.get(key) != settings.get(key)
     ]
     if differing:
@@ -104,13 +120,23 @@ def settle(path: Path, settings: dict[str, Any]) -> None:
             f"{path} was made with other settings: {'; '.join(differing)}; "
             "take them or another folder"
         )
+    return True
+
+
+def settle(path: Path, settings: dict[str, Any]) -> None:
+    """Keep `settings` in the file `path`, or check that they are the ones kept there."""
+    if not settled(path, settings):
+        write_json(path, settings)
 
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
     """Hold `folder` against a second process that would write there; UserError where one does."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"{str(folder)!r} cannot be a folder: a file is in its place") from None
+    with open(folder / ".lock", "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -140,39 +166,38 @@ class TrialLog:
     """Append-only JSONL, one line a trial, flushed and synced before `append` returns.
 
     A torn last line is what a kill leaves: it is dropped. A broken line anywhere else is an error
-    that names it. `trials` holds what is on disk, in order.
+    that names it. `trials` holds what is on disk, in order. Reading changes nothing there.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.trials: list[Trial] = []
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
-        torn = lines.pop()
-        for number, line in enumerate(lines, 1):
+        content = path.read_bytes() if path.exists() else b""
+        self._end = content.rfind(b"\n") + 1  # bytes of whole lines
+        for number, line in enumerate(content[: self._end].split(b"\n")[:-1], 1):
             self.trials.append(_read(line, f"{path} line {number}"))
-        if torn:
-            os.truncate(path, path.stat().st_size - len(torn))
-        self._file = open(path, "ab", buffering=0)
 
     def __len__(self) -> int:
         return len(self.trials)
 
     def append(self, trial: Trial) -> None:
-        """Put one trial on disk; on a full disk OSError is raised and the log is as it was."""
+        """Put one trial on disk; on a full disk UserError is raised and the log is as it was."""
         record: dict[str, Any] = {"trial": len(self.trials), "arch": trial.arch}
         record |= {"score": trial.score, "costs": trial.costs, "seconds": round(trial.seconds, 4)}
         if trial.error is not None:
             record["error"] = trial.error
         line = json.dumps(record, allow_nan=False).encode() + b"\n"
-        before = os.fstat(self._file.fileno()).st_size
-        try:
-            if self._file.write(line) != len(line):
-                raise OSError(f"{self.path}: line not written in full; is the disk full?")
-            os.fsync(self._file.fileno())
-        except OSError:
-            os.ftruncate(self._file.fileno(), before)
-            raise
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.path, "ab", buffering=0) as file:
+            try:
+                os.ftruncate(file.fileno(), self._end)  # drops a torn line
+                if file.write(line) != len(line):
+                    raise OSError(errno.ENOSPC, "line not written in full; is the disk full?")
+                os.fsync(file.fileno())
+            except OSError as error:
+                os.ftruncate(file.fileno(), self._end)
+                raise UserError(f"{self.path} cannot be written: {error.strerror}") from None
+        self._end += len(line)
         self.trials.append(trial)
 
 

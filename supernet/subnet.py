@@ -15,6 +15,7 @@ def extract(supernet: nn.Module, arch: Sequence[int], *, inherit: bool = True) -
     device = next(supernet.parameters()).device
     with torch.device("meta" if inherit else device):
         net: nn.Module = type(supernet)(supernet.space.fix(arch), **supernet.settings)  # type: ignore[operator, union-attr, arg-type]
+    net.to(memory_format=torch.channels_last)
     if inherit:
         net.to_empty(device=device)
         net.load_state_dict(inherited(net, supernet))

@@ -28,6 +28,7 @@ from supernet.space import Arch
 from supernet.task import Task
 
 CHECK_EVERY = 50  # steps between two looks at the losses; each look waits for the device
+REMEDY = "try a lower --lr, a smaller --clip or --precision 32, in another folder"
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 Paths = Callable[[np.random.Generator], list[Arch]]
@@ -38,7 +39,8 @@ class Training(pl.LightningModule):
 
     paths: from a generator that is a function of seed and step to the architectures of that step.
     split: the images trained on, `train` or `train+val`. lr: the peak, in one batch's mean loss.
-    warmup: epochs of linear warm-up before the cosine. clip: largest gradient norm, 0 for none.
+    warmup: epochs of linear warm-up before the cosine, at most half of all. clip: largest gradient
+    norm, 0 for none.
 
     Everything random is a function of (seed, epoch or step): a run that was cut goes on as if it
     had not been.
@@ -124,8 +126,7 @@ class Training(pl.LightningModule):
                     words = self.net.space.words(arch)  # type: ignore[operator, union-attr]
                     raise UserError(
                         f"loss is {float(loss)} at step {step} (epoch "
-                        f"{self.current_epoch}) on {words}; try a lower --lr, a "
-                        f"smaller --clip or --precision 32"
+                        f"{self.current_epoch}) on {words}; {REMEDY}"
                     )
             finite = finite[len(archs) :]
         self.unchecked.clear()
@@ -141,13 +142,20 @@ class Training(pl.LightningModule):
         self.generator = torch.Generator(self.device).manual_seed(int(seed[0]))
 
     def on_train_epoch_end(self) -> None:
-        self._check()  # before the checkpoint, which must not hold what a NaN left
+        """Runs before the checkpoint is written, which must not hold what a NaN left."""
+        self._check()
+        for name, tensor in self.net.state_dict().items():
+            if not tensor.isfinite().all():
+                raise UserError(
+                    f"{name} is not finite after step {self.global_step - 1} "
+                    f"(epoch {self.current_epoch}), though every loss was; {REMEDY}"
+                )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         steps = len(self.train_dataloader())
         groups = param_groups_weight_decay(self.net, self.weight_decay)  # none on norms and biases
         optimizer = torch.optim.SGD(groups, self.lr, self.momentum, nesterov=self.momentum > 0)
-        warmup = round(self.warmup * steps)
+        warmup = round(min(self.warmup, self.epochs / 2) * steps)
         self.schedule = CosineLRScheduler(
             optimizer,
             self.epochs * steps - warmup,
@@ -163,26 +171,46 @@ class Training(pl.LightningModule):
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Checkpoints written aside and renamed, read without unpickling code."""
+    """Checkpoints written aside and renamed."""
 
     def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
         with atomic(Path(path)) as file:
             torch.save(checkpoint, file)
 
-    def load_checkpoint(self, path: Any, map_location: Any = None, **_: Any) -> Any:
-        try:
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises a dozen kinds for a file that is not its own
-            reason = str(error).splitlines()[0]
-            raise UserError(
-                f"checkpoint {path} cannot be read ({reason}); remove it to start "
-                "this training anew"
-            ) from None
-        return checkpoint
+
+def checkpoint_in(folder: Path, net: nn.Module) -> Path | None:
+    """The checkpoint from which the training of `net` goes on; None where there is none.
+
+    Raises UserError where it cannot be read, without unpickling code, or is of another network.
+    """
+    path = folder / "last.ckpt"
+    if not path.exists():
+        return None
+    anew = "remove it to start this training anew"
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a dozen kinds for a file that is not its own
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"checkpoint {path} cannot be read ({reason}); {anew}") from None
+    needed = ("state_dict", "optimizer_states", "loops", "pytorch-lightning_version")
+    missing = [key for key in needed if not isinstance(state, dict) or key not in state]
+    if missing:
+        raise UserError(
+            f"{path} is no checkpoint of a training, it has no {', '.join(missing)}; {anew}"
+        )
+    there = {name: tuple(tensor.shape) for name, tensor in state["state_dict"].items()}
+    wanted = {f"net.{name}": tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+    if there != wanted:
+        name = sorted(wanted.items() ^ there.items())[0][0]
+        raise UserError(
+            f"checkpoint {path} is of another network: {name} is {there.get(name, 'absent')} "
+            f"there, needed is {wanted.get(name, 'absent')}; {anew}"
+        )
+    return path
 
 
-def trainer(folder: Path, epochs: int, device: str, precision: str) -> tuple[pl.Trainer, Path]:
-    """A Lightning trainer that logs to `folder`, and where it keeps its checkpoint."""
+def trainer(folder: Path, epochs: int, device: str, precision: str) -> pl.Trainer:
+    """A Lightning trainer that logs to `folder` and keeps its checkpoint there."""
     for name in ("pytorch_lightning", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(pytorch_)?lightning.*")
@@ -191,7 +219,7 @@ def trainer(folder: Path, epochs: int, device: str, precision: str) -> tuple[pl.
         RichProgressBar(refresh_rate=20),
     ]
     kind, _, index = device.partition(":")
-    made = pl.Trainer(
+    return pl.Trainer(
         max_epochs=epochs,
         accelerator=kind,
         devices=[int(index)] if index else 1,
@@ -204,7 +232,6 @@ def trainer(folder: Path, epochs: int, device: str, precision: str) -> tuple[pl.
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    return made, folder / "last.ckpt"
 
 
 def _loggers(folder: Path) -> list[Logger]:
@@ -221,6 +248,11 @@ def fit(module: Training, folder: Path, *, device: str, precision: str) -> None:
 
     Raises UserError where the checkpoint there cannot be read or is of another network.
     """
-    runner, checkpoint = trainer(folder, module.epochs, device, precision)
-    resume = checkpoint if checkpoint.exists() else None
-    runner.fit(module, ckpt_path=resume, weights_only=True)
+    resume = checkpoint_in(folder, module.net)
+    runner = trainer(folder, module.epochs, device, precision)
+    try:
+        runner.fit(module, ckpt_path=resume, weights_only=True)
+    except SystemExit as error:  # what Lightning makes of Ctrl-C
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise

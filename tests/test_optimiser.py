@@ -79,6 +79,7 @@ def test_told_order_and_number_decide_not_asks(make: Make) -> None:
         other.ask(3)
         other.tell([trial])
     assert one.ask(6) == other.ask(6)
+    assert one.rng.random() == np.random.default_rng((0, 30)).random()
 
 
 def test_proposals_are_canonical_distinct_and_unseen(make: Make) -> None:
@@ -227,11 +228,12 @@ def test_relearns_only_after_every_select_trials() -> None:
 
 def test_a_batch_spreads_over_leaves() -> None:
     """Virtual loss: without it one state leads to one leaf, which holds more than is asked."""
-    optimiser = LaNAS(toys.plain(), seed=0, exploration=0.3)
-    table = toys.with_pairs(toys.plain(), seed=3)
-    toys.search(optimiser, table, 60)
+    space, rng = toys.plain(), np.random.default_rng(0)
+    optimiser = LaNAS(space, seed=0, height=2, exploration=1.0)
+    optimiser.tell([Trial(arch, rng.normal()) for arch in as_tuples(space.sample(rng, 60))])
     regions = [region for (_, region), _ in zip(optimiser.proposals(), range(60), strict=False)]
-    assert len({region.weights.tobytes() + region.thresholds.tobytes() for region in regions}) > 1
+    assert regions[0].contains(space.encode(space.enumerate())).sum() > 120
+    assert len({region.thresholds.tobytes() for region in regions}) > 1
 
 
 def test_an_exhausted_leaf_gives_way_to_its_parent() -> None:

@@ -58,7 +58,8 @@ def random_space(rng: np.random.Generator) -> Space:
     choices: list[Choice] = []
     for i in range(rng.integers(2, 6)):
         options = tuple("abcd"[: rng.integers(1, 5)])
-        code = rng.integers(0, 2, size=(len(options), 3)) if rng.random() < 0.4 else None
+        one_hot = rng.random() < 0.6
+        code = np.eye(len(options)) if one_hot else rng.integers(0, 2, size=(len(options), 3))
         when = None
         if i and rng.random() < 0.5:
             parent = choices[rng.integers(i)]
