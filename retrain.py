@@ -109,7 +109,8 @@ def main() -> None:
         results.append((folder, read_json(folder / "result.json")))
     console().print(retrained_table([result for _, result in results], log.trials))
     for folder, _ in results:
-        print(f"files: {folder}/model.safetensors, model.onnx, model.pt2, result.json")
+        for name in ("model.safetensors", "model.onnx", "model.pt2", "result.json"):
+            print(folder / name)
 
 
 def retrain(
@@ -124,6 +125,7 @@ def retrain(
     from supernet import cost, spaces
     from supernet.evaluate import score
     from supernet.export import export
+    from supernet.latency import measure
     from supernet.subnet import inherited
     from supernet.training import Training, fit
 
@@ -153,7 +155,7 @@ def retrain(
 
     # -- test, once --
     net.to(device)
-    latency = {f"batch {n}": cost.latency(net, data.shape, n) for n in (1, 64)}
+    latency = {f"batch {n}": measure(net, data.shape, n) for n in (1, 64)}
     return {
         "arch": arch,
         "words": run.config["network"]["name"] + ": " + net.space.words(net.space.only()),

@@ -29,21 +29,19 @@ def parser() -> ArgumentParser:
     p = ArgumentParser(prog="search.py", description=__doc__.split("\n\n")[0])
     p.add_argument("run", help="the run folder that train_supernet.py made")
     cli.add_device_arguments(p)
-    p.add_argument("--trials", type=cli.at_least(1), default=200, help="architectures to score")
+    p.add_argument("--trials", type=cli.AtLeast(1), default=200, help="architectures to score")
     p.add_argument("--optimiser", default="lanas", help=", ".join(optimisers))
-    p.add_argument("--max-macs", type=cli.amount, default=None, help="budget, such as 40M")
-    p.add_argument("--max-params", type=cli.amount, default=None, help="budget, such as 300k")
-    p.add_argument(
-        "--batch", type=cli.at_least(1), default=1, help="architectures chosen at a time"
-    )
+    p.add_argument("--max-macs", type=cli.Amount(), default=None, help="budget, such as 40M")
+    p.add_argument("--max-params", type=cli.Amount(), default=None, help="budget, such as 300k")
+    p.add_argument("--batch", type=cli.AtLeast(1), default=1, help="architectures chosen at a time")
     p.add_argument(
         "--calibration-images",
-        type=cli.at_least(0),
+        type=cli.AtLeast(0),
         default=2048,
         help="training images that re-estimate batch norm; 0 keeps it",
     )
     p.add_argument("--split", default="val", help="what is scored; test is refused")
-    p.add_argument("--seed", type=cli.at_least(0), default=0, help="of everything random")
+    p.add_argument("--seed", type=cli.AtLeast(0), default=0, help="of everything random")
     return p
 
 

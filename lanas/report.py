@@ -1,7 +1,6 @@
 """What a search and a retraining say: a live line, and the tables at their end."""
 
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -10,10 +9,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from supernet.progress import PlainLines
 from supernet.run import Trial
 from supernet.space import Space, arch_id
-
-PLAIN_EVERY = 10.0  # seconds between two lines where the output is no terminal
 
 
 def ranked(trials: Sequence[Trial]) -> list[tuple[int, Trial]]:
@@ -75,20 +73,19 @@ def console() -> Console:
 
 
 class Line:
-    """The live line of a search: trial, best so far, seconds left."""
+    """The live line of a search: trial, best so far, seconds left; plain lines off a terminal."""
 
     def __init__(self, total: int, done: Sequence[Trial]) -> None:
-        self.total, self.count = total, len(done)
+        self.count = len(done)
         self.best = max((t.score for t in done if t.score is not None), default=None)
-        self.start, self.fresh, self.said = time.monotonic(), 0, time.monotonic()
-        self.console = console()
+        self.lines = PlainLines("trial", total, self.count)
         self.live = Progress(
             TextColumn("trial"),
             MofNCompleteColumn(),
             BarColumn(),
             TextColumn("best {task.fields[best]}"),
             TimeRemainingColumn(),
-            console=self.console,
+            disable=not sys.stdout.isatty(),
         )
         self.task = self.live.add_task("", total=total, completed=self.count, best=self._best())
 
@@ -96,25 +93,18 @@ class Line:
         return "-" if self.best is None else f"{100 * self.best:.2f} %"
 
     def update(self, trial: Trial) -> None:
+        """One more trial is on disk."""
         self.count += 1
-        self.fresh += 1
         if trial.score is not None and (self.best is None or trial.score > self.best):
             self.best = trial.score
         self.live.update(self.task, completed=self.count, best=self._best())
-        now = time.monotonic()
-        if not self.console.is_terminal and now - self.said > PLAIN_EVERY:
-            left = (self.total - self.count) * (now - self.start) / self.fresh
-            print(f"trial {self.count}/{self.total}, best {self._best()}, {left:.0f} s left")
-            sys.stdout.flush()
-            self.said = now
+        if self.live.disable:
+            self.lines.update(self.count, f"best {self._best()}")
 
 
 @contextmanager
 def progress(total: int, done: Sequence[Trial]) -> Iterator[Line]:
-    """A live line on a terminal, and a plain one every ten seconds elsewhere."""
+    """The live line for the time of the block."""
     line = Line(total, done)
-    if line.console.is_terminal:
-        with line.live:
-            yield line
-    else:
+    with line.live:
         yield line

@@ -3,7 +3,9 @@
 import os
 import signal
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
@@ -25,9 +27,13 @@ def parse(parser: ArgumentParser, given: dict[str, Any] | None = None) -> Namesp
     """The arguments of the command line, or those `given`; UserError, in one line, where wrong."""
     parser.exit_on_error = False
     try:
-        return parser.parse_args() if given is None else parser.parse_object(given)
+        args = parser.parse_args() if given is None else parser.parse_object(given)
     except Exception as error:  # argparse and jsonargparse raise several kinds of their own
         raise UserError(" ".join(str(error).split())) from None
+    for name, value in vars(args).items():  # jsonargparse lets any type be null
+        if value is None and parser.get_default(name) is not None:
+            raise UserError(f"{name} is null; leave it out for {parser.get_default(name)!r}")
+    return args
 
 
 def parse_for_run(parser: ArgumentParser, section: str) -> tuple[Namespace, Run]:
@@ -55,7 +61,8 @@ def main(body: Callable[[], None]) -> None:
         print(f"{script}: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print(f"\n{script}: stopped; the same command goes on from here", file=sys.stderr)
+        after = "\n" if sys.stderr.isatty() else ""  # the ^C that a terminal shows
+        print(f"{after}{script}: stopped; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
 
 
@@ -76,21 +83,31 @@ def device(args: Namespace) -> str:
     raise UserError(f"unknown device {name!r}; on this machine it is one of {', '.join(here)}")
 
 
-def at_least(low: float) -> Callable[[Any], Any]:
-    """A number of at least `low`; whole where `low` is."""
-    kind = type(low)
+class NotAllowedError(ArgumentTypeError, ValueError):
+    """A value that an argument cannot have: argparse takes it as the one, a recipe as the other."""
 
-    def number(text: Any) -> Any:
+
+@dataclass(frozen=True)
+class AtLeast:
+    """The type of a number of at least `low`, whole where `low` is, and less than `below`."""
+
+    low: float
+    below: float = float("inf")
+
+    def __repr__(self) -> str:
+        return f"{self.low} or more" + (f", less than {self.below}" if self.below < 1e9 else "")
+
+    def __call__(self, text: Any) -> Any:
+        kind = type(self.low)
         try:
             value = kind(text)
         except (ValueError, TypeError, OverflowError):
             value = None
-        if value is None or not value >= low or (isinstance(text, float) and value != text):
-            what = "a whole number" if kind is int else "a number"
-            raise ValueError(f"{text!r} given, allowed is {what} of at least {low}")
+        whole = not isinstance(text, float) or value == text  # int() would cut a recipe's 1.5
+        if value is None or not self.low <= value < self.below or not whole:
+            what = "whole numbers" if kind is int else "numbers"
+            raise NotAllowedError(f"{text!r} given, allowed are {what}: {self}")
         return value
-
-    return number
 
 
 def one_of(what: str, given: str, allowed: Iterable[str]) -> None:
@@ -99,17 +116,26 @@ def one_of(what: str, given: str, allowed: Iterable[str]) -> None:
         raise UserError(f"unknown {what} {given!r}; it is one of {', '.join(allowed)}")
 
 
-def amount(text: Any) -> float:
-    """A count such as 40M, 1.5e6, 300k or 1234; a ValueError says what is allowed."""
-    units = {"k": 1e3, "m": 1e6, "g": 1e9}
-    digits = str(text).strip().lower()
-    try:
-        value = float(digits[:-1]) * units[digits[-1]] if digits[-1:] in units else float(digits)
-    except ValueError:
-        value = float("nan")
-    if not 0 < value < float("inf"):
-        raise ValueError(f"{text!r} given, allowed is a positive number such as 40M, 300k or 1.5e6")
-    return value
+@dataclass(frozen=True)
+class Amount:
+    """The type of a count such as 40M, 1.5e6, 300k or 1234."""
+
+    def __repr__(self) -> str:
+        return "a count"
+
+    def __call__(self, text: Any) -> float:
+        units = {"k": 1e3, "m": 1e6, "g": 1e9}
+        digits = str(text).strip().lower()
+        factor = units.get(digits[-1:], 1.0)
+        try:
+            value = float(digits[:-1] if factor > 1 else digits) * factor
+        except ValueError:
+            value = float("nan")
+        if not 0 < value < float("inf"):
+            raise NotAllowedError(
+                f"{text!r} given, allowed is a positive number such as 40M, 300k or 1.5e6"
+            )
+        return value
 
 
 # -- data ----------------------------------------------------------------------------------------
@@ -119,10 +145,10 @@ def add_device_arguments(p: ArgumentParser) -> None:
     """Where a script runs, which changes no result."""
     p.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     p.add_argument(
-        "--threads", type=at_least(0), default=0, help="of the processor; 0: as torch decides"
+        "--threads", type=AtLeast(0), default=0, help="of the processor; 0: as torch decides"
     )
     p.add_argument(
-        "--workers", type=at_least(0), default=2, help="processes that decode an image folder"
+        "--workers", type=AtLeast(0), default=2, help="processes that decode an image folder"
     )
 
 
@@ -168,28 +194,28 @@ def load_data(config: dict[str, Any], device: str, workers: int, splits: Any = N
 
 def add_training_arguments(p: ArgumentParser, epochs: int) -> None:
     """How a network is trained: the same for a supernet and for one architecture."""
-    p.add_argument("--epochs", type=at_least(1), default=epochs, help="passes over the images")
-    p.add_argument("--batch-size", type=at_least(1), default=64, help="images a step")
-    p.add_argument("--lr", type=at_least(0.0), default=0.05, help="peak learning rate")
-    p.add_argument("--momentum", type=at_least(0.0), default=0.9, help="Nesterov's")
+    p.add_argument("--epochs", type=AtLeast(1), default=epochs, help="passes over the images")
+    p.add_argument("--batch-size", type=AtLeast(1), default=64, help="images a step")
+    p.add_argument("--lr", type=AtLeast(0.0), default=0.05, help="peak learning rate")
+    p.add_argument("--momentum", type=AtLeast(0.0, 1.0), default=0.9, help="Nesterov's")
     p.add_argument(
         "--weight-decay",
-        type=at_least(0.0),
+        type=AtLeast(0.0),
         default=5e-4,
         help="on weights, not on norms and biases",
     )
-    p.add_argument("--warmup", type=at_least(0.0), default=2.0, help="epochs, at most half of all")
-    p.add_argument("--clip", type=at_least(0.0), default=5.0, help="largest gradient norm; 0: none")
-    p.add_argument("--label-smoothing", type=at_least(0.0), default=0.0, help="of the targets")
+    p.add_argument("--warmup", type=AtLeast(0.0), default=2.0, help="epochs, at most half of all")
+    p.add_argument("--clip", type=AtLeast(0.0), default=5.0, help="largest gradient norm; 0: none")
+    p.add_argument("--label-smoothing", type=AtLeast(0.0, 1.0), default=0.0, help="of the targets")
     p.add_argument(
         "--crop", type=int | None, default=None, help="pixels of shift; an eighth of the image"
     )
     p.add_argument("--flip", type=bool | None, default=None, help="mirror; the data set's own")
     p.add_argument(
-        "--cutout", type=at_least(0), default=0, help="side of a square left out; 0: none"
+        "--cutout", type=AtLeast(0), default=0, help="side of a square left out; 0: none"
     )
     p.add_argument("--precision", default="32", help="32, bf16 or fp16")
-    p.add_argument("--seed", type=at_least(0), default=0, help="of everything random")
+    p.add_argument("--seed", type=AtLeast(0), default=0, help="of everything random")
 
 
 def training_arguments(config: dict[str, Any], data: "Data", split: str) -> dict[str, Any]:

@@ -1,6 +1,5 @@
-"""What an architecture costs: MACs, parameters, latency; exact, and linear in the encoding."""
+"""What an architecture costs in MACs and parameters: counted, and linear in the encoding."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -106,28 +105,3 @@ def of_supernet(supernet: nn.Module, shape: Sequence[int]) -> dict[str, LinearCo
         return count(extract(net, arch, inherit=False), shape)
 
     return linear(space, measure)  # type: ignore[arg-type]
-
-
-# -- latency -------------------------------------------------------------------------------------
-
-
-@torch.inference_mode()
-def latency(
-    net: nn.Module, shape: Sequence[int], batch: int, *, runs: int = 30, warmup: int = 5
-) -> dict[str, float]:
-    """Milliseconds of a forward pass on the network's device: median and quartiles of `runs`."""
-    device = next(net.parameters()).device
-    x = torch.zeros(batch, *shape, device=device)
-    training = net.training
-    net.eval()
-    times = []
-    for run in range(warmup + runs):
-        start = time.perf_counter()
-        net(x)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        if run >= warmup:
-            times.append(1e3 * (time.perf_counter() - start))
-    net.train(training)
-    low, median, high = np.percentile(times, [25, 50, 75]).tolist()
-    return {"median_ms": median, "p25_ms": low, "p75_ms": high}

@@ -99,7 +99,8 @@ def to_pt2(model: nn.Module, path: Path, images: Tensor) -> Predict:
     """Write a torch.export program (any batch size) and give back the predictions of the file."""
     batch = torch.export.Dim("batch", min=1)
     program = torch.export.export(model, (images,), dynamic_shapes=({0: batch},))
-    with atomic(path) as file:
+    with atomic(path) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         torch.export.save(program, file)
     loaded = torch.export.load(path).module()
     return lambda x: loaded(torch.from_numpy(x)).detach().numpy()

@@ -5,6 +5,7 @@
 """
 
 import logging
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from supernet.augment import Augment
 from supernet.data import Batches, Data
 from supernet.errors import UserError
+from supernet.progress import PlainLines
 from supernet.run import atomic
 from supernet.space import Arch
 from supernet.task import Task
@@ -144,8 +146,10 @@ class Training(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Runs before the checkpoint is written, which must not hold what a NaN left."""
         self._check()
-        for name, tensor in self.net.state_dict().items():
-            if not tensor.isfinite().all():
+        state = self.net.state_dict()
+        finite = torch.stack([tensor.isfinite().all() for tensor in state.values()]).tolist()
+        for name, ok in zip(state, finite, strict=True):
+            if not ok:
                 raise UserError(
                     f"{name} is not finite after step {self.global_step - 1} "
                     f"(epoch {self.current_epoch}), though every loss was; {REMEDY}"
@@ -216,7 +220,7 @@ def trainer(folder: Path, epochs: int, device: str, precision: str) -> pl.Traine
     warnings.filterwarnings("ignore", module=r"(pytorch_)?lightning.*")
     callbacks: list[Callback] = [
         ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False),
-        RichProgressBar(refresh_rate=20),
+        _Bar(refresh_rate=20) if sys.stdout.isatty() else _Lines(),
     ]
     kind, _, index = device.partition(":")
     return pl.Trainer(
@@ -230,8 +234,27 @@ def trainer(folder: Path, epochs: int, device: str, precision: str) -> pl.Traine
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
         enable_model_summary=False,
+        enable_progress_bar=sys.stdout.isatty(),
         use_distributed_sampler=False,
     )
+
+
+class _Bar(RichProgressBar):
+    """Lightning's bar without the number of the log's version."""
+
+    def get_metrics(self, trainer: pl.Trainer, module: pl.LightningModule) -> Any:
+        return {k: v for k, v in super().get_metrics(trainer, module).items() if k != "v_num"}
+
+
+class _Lines(Callback):
+    """What the bar says, for where the output is no terminal."""
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.lines = PlainLines("epoch", trainer.max_epochs or 0, trainer.current_epoch)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        loss = float(trainer.callback_metrics["loss"])
+        self.lines.update(trainer.current_epoch + 1, f"loss {loss:.3f}")
 
 
 def _loggers(folder: Path) -> list[Logger]:

@@ -1,0 +1,42 @@
+"""Settings of every test, and one small run that the tests of the scripts start from."""
+
+import os
+
+# Before torch is imported: waiting threads that spin make two processes slow each other down.
+os.environ["OMP_WAIT_POLICY"] = "passive"
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.scripts import RETRAIN, SEARCH, TINY, answer
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with a trained supernet and a log of SEARCH; only to be read."""
+    run = tmp_path_factory.mktemp("trained") / "run"
+    done = answer("train_supernet", run, *TINY)
+    assert done.status == 0, done.err
+    done = answer("search", run, *SEARCH)
+    assert done.status == 0, done.err
+    return run
+
+
+@pytest.fixture(scope="session")
+def retrained(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That run with its best architecture retrained by RETRAIN; only to be read."""
+    run = Path(shutil.copytree(trained, tmp_path_factory.mktemp("retrained") / "run"))
+    done = answer("retrain", run, *RETRAIN)
+    assert (done.status, done.err) == (0, "")
+    return run
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """A copy of that run, to be written to."""
+    return Path(shutil.copytree(trained, tmp_path / "run"))

@@ -1,0 +1,400 @@
+"""Bad input is answered by one line that says what was given and what is allowed.
+
+Exit status 2, no traceback, and not a byte or a time of change on disk is different afterwards.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from supernet.run import lock
+from tests.images import npz
+from tests.scripts import RETRAIN, SEARCH, TINY, TRIALS, answer, tree
+
+
+def refused(script: str, *argv: object, says: tuple[str, ...], untouched: Path) -> str:
+    """The line with which a script refuses; it has every one of `says`."""
+    before = tree(untouched)
+    done = answer(script, *argv)
+    assert done.status == 2, done
+    lines = done.err.splitlines()
+    assert len(lines) == 1, done.err
+    assert lines[0].startswith(f"{script}.py: error: ")
+    for words in says:
+        assert words in lines[0], f"{words!r} is not in: {lines[0]}"
+    assert tree(untouched) == before
+    return lines[0]
+
+
+# -- settings of a supernet ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ("--data cifar11", ("cifar11", "digits", "cifar10")),
+        ("--space nb301", ("nb301", "nb201", "macro")),
+        ("--strategy greedy", ("greedy", "uniform", "fair")),
+        ("--device tpu", ("tpu", "cpu")),
+        ("--device cuda:99", ("cuda:99", "cpu")),
+        ("--device cpu:1", ("cpu:1", "cpu")),
+        ("--precision 8", ("'8'", "32, bf16, fp16")),
+        ("--precision fp16 --device cpu", ("fp16", "32, bf16")),
+        ("--epochs many", ("epochs", "many", "1 or more")),
+        ("--epochs 0", ("epochs", "0", "1 or more")),
+        ("--epochs 1.5", ("epochs", "1.5", "whole")),
+        ("--batch-size 5000", ("5000", "1 to 1150")),
+        ("--lr fast", ("lr", "fast", "0.0 or more")),
+        ("--lr -1", ("lr", "-1", "0.0 or more")),
+        ("--lr nan", ("lr", "nan")),
+        ("--momentum 1", ("momentum", "less than 1.0")),
+        ("--label-smoothing 2", ("label", "2", "less than 1.0")),
+        ("--crop 99", ("crop 99", "0 to 7")),
+        ("--cutout 99", ("cutout 99", "0 to 8")),
+        ("--image-size 0", ("image_size 0", "at least 1")),
+        ("--val-fraction 2", ("val_fraction 2", "between 0 and 1")),
+        ("--width 0", ("width 0", "1 or more")),
+        ("--width broad", ("width", "broad", "int")),
+        ("--depth 0", ("depth 0", "3 stages")),
+        ("--depth [1,2]", ("depth [1, 2]", "3 stages")),
+        ("--seed -1", ("seed", "-1", "0 or more")),
+        ("--flip perhaps", ("flip", "perhaps", "bool")),
+        ("--colour red", ("--colour",)),
+        ("--search.trials 0", ("trials", "0", "1 or more")),
+    ],
+)
+def test_settings(tmp_path: Path, flags: str, says: tuple[str, ...]) -> None:
+    refused("train_supernet", tmp_path / "run", *flags.split(), says=says, untouched=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "says"),
+    [
+        (None, ("recipe.yaml",)),
+        ("", ("recipe.yaml",)),
+        ("data: [digits", ("config", "line 1")),
+        ("just words", ("config", "just words")),
+        ("colour: red", ("colour",)),
+        ("epochs: many", ("epochs", "many", "1 or more")),
+        ("epochs: 1.5", ("epochs", "1.5", "whole")),
+        ("epochs: null", ("epochs is null", "60")),
+        ("epochs: [3]", ("epochs", "[3]", "1 or more")),
+        ("space: 201", ("201", "nb201")),
+        ("search: {trails: 3}", ("trails",)),
+        ("search: {trials: few}", ("trials", "few", "1 or more")),
+        ("search: {max_macs: -1}", ("max_macs", "-1", "40M")),
+        ("search: 3", ("search",)),
+        ("search: {trials: null}", ("trials is null", "200")),
+        ("retrain: {epochs: 0}", ("epochs", "0", "1 or more")),
+    ],
+)
+def test_recipes(tmp_path: Path, recipe: str | None, says: tuple[str, ...]) -> None:
+    file = tmp_path / "recipe.yaml"
+    if recipe:
+        file.write_text(recipe)
+    elif recipe == "":
+        file.mkdir()
+    command = (tmp_path / "run", "--config", file)
+    refused("train_supernet", *command, says=says, untouched=tmp_path)
+
+
+def test_no_arguments(tmp_path: Path) -> None:
+    for script in ("train_supernet", "search", "retrain"):
+        refused(script, says=("run",), untouched=tmp_path)
+
+
+# -- data of one's own ---------------------------------------------------------------------------
+
+BYTES = np.zeros((30, 10, 12, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"y_test": None}, ("no y_test", "x_train, y_train, x_test, y_test")),
+        ({"x_train": None, "x_test": None}, ("no x_train, x_test",)),
+        ({"y_train": np.arange(30) - 1}, ("y_train is -1", "0 to 28")),
+        ({"y_test": np.full(6, 3)}, ("y_test is 3", "0 to 2")),
+        ({"x_train": BYTES.astype(float)}, ("float64", "uint8 [n, h, w]")),
+        ({"x_train": BYTES[..., :2]}, ("[30, 10, 12, 2]", "c 1 or 3")),
+        ({"x_train": BYTES[0]}, ("[10, 12, 3]", "y_train is integers [10]")),
+        ({"x_test": BYTES[:6, :9]}, ("[10, 12, 3]", "[9, 12, 3]", "one shape")),
+    ],
+)
+def test_arrays(tmp_path: Path, changes: dict[str, np.ndarray], says: tuple[str, ...]) -> None:
+    command = (tmp_path / "run", "--data", npz(tmp_path, **changes))
+    refused("train_supernet", *command, says=("set.npz", *says), untouched=tmp_path)
+
+
+def test_a_file_that_is_no_npz_and_a_folder_without_images(tmp_path: Path) -> None:
+    torn, empty = tmp_path / "torn.npz", tmp_path / "empty"
+    torn.write_bytes(npz(tmp_path).read_bytes()[:1000])
+    (empty / "train" / "cat").mkdir(parents=True)
+    (empty / "val" / "cat").mkdir(parents=True)
+    for data, says in (
+        (torn, ("torn.npz", "x_train")),
+        (empty, ("empty", "train/CLASS/")),
+        (empty / "val", ("train/CLASS/ and val/CLASS/",)),
+        (tmp_path / "nothing", ("nothing", "digits", ".npz", "folder")),
+    ):
+        command = (tmp_path / "run", "--data", data)
+        refused("train_supernet", *command, says=says, untouched=tmp_path)
+
+
+# -- run folders ---------------------------------------------------------------------------------
+
+SCRIPTS = pytest.mark.parametrize("script", ["search", "retrain"])
+
+
+@SCRIPTS
+def test_no_run_folder(tmp_path: Path, script: str) -> None:
+    (tmp_path / "file").touch()
+    for name, what in (("none", "no run folder"), ("file", "no run folder"), ("", "config.json")):
+        says = (what, str(tmp_path / name), "train_supernet.py")
+        refused(script, tmp_path / name, says=says, untouched=tmp_path)
+
+
+def test_a_file_in_place_of_the_run_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for run in (tmp_path / "file", tmp_path / "file" / "run"):
+        refused("train_supernet", run, *TINY, says=(str(run), "a file"), untouched=tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_run_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    refused("train_supernet", tmp_path / "run", *TINY, says=("ermission",), untouched=tmp_path)
+
+
+@SCRIPTS
+def test_no_trained_supernet(run: Path, script: str) -> None:
+    (run / "supernet" / "model.safetensors").unlink()
+    refused(script, run, says=("no trained supernet", f"train_supernet.py {run}"), untouched=run)
+
+
+def test_other_settings(trained: Path) -> None:
+    """All that differ are named, with both values; whatever comes on the command line last."""
+    flags = ("--width", 8, "--lr", 0.1, "--data", "mnist")
+    says = ("width is 4 there and 8 here", "lr is 0.05 there and 0.1 here", "data is 'digits'")
+    refused("train_supernet", trained, *TINY, *flags, says=says, untouched=trained)
+    says = ("seed is 0 there and 3 here", "search", "config.json")
+    refused("search", trained, *SEARCH, "--seed", 3, says=says, untouched=trained)
+
+
+def test_other_settings_of_a_retraining(retrained: Path) -> None:
+    says = ("epochs is 6 there and 7 here",)
+    command = (retrained, *RETRAIN, "--epochs", 7)
+    refused("retrain", *command, says=says, untouched=retrained)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("config.json", "{", ("config.json", "JSON")),
+        ("config.json", "[]", ("config.json", "JSON object")),
+        ("config.json", "{}", ("config.json", "has no data", "network")),
+        ("defaults.json", "", ("defaults.json", "JSON")),
+        ("defaults.json", None, ("defaults.json", "No such file")),
+        ("defaults.json", '{"search": {"trails": 3}, "retrain": {"trails": 3}}', ("trails",)),
+        ("splits.npz", "PK", ("splits.npz", "train, val, test")),
+        ("splits.npz", None, ("splits.npz",)),
+        ("supernet/model.safetensors", "", ("model.safetensors",)),
+    ],
+)
+@SCRIPTS
+def test_broken_files(
+    run: Path, script: str, name: str, content: str | None, says: tuple[str, ...]
+) -> None:
+    (run / name).unlink()
+    if content is not None:
+        (run / name).write_text(content)
+    inherit = ["--inherit"] if script == "retrain" else []
+    refused(script, run, "--threads", 1, *inherit, says=says, untouched=run)
+
+
+def test_splits_of_other_data(run: Path) -> None:
+    np.savez(run / "splits.npz", train=np.arange(20), val=np.arange(20, 30), test=np.arange(30, 36))
+    for script in ("search", "retrain"):
+        refused(script, run, says=("splits", "do not fit digits"), untouched=run)
+
+
+@pytest.mark.parametrize("fault", ["truncated", "foreign", "other"])
+@SCRIPTS
+def test_weights_of_another_network(run: Path, script: str, fault: str) -> None:
+    weights = run / "supernet" / "model.safetensors"
+    if fault == "truncated":
+        weights.write_bytes(weights.read_bytes()[:-100])
+    elif fault == "foreign":
+        weights.write_bytes(b"not tensors at all" * 100)
+    else:
+        save_file({"head.0.weight": torch.zeros(3)}, weights)
+    inherit = ["--inherit"] if script == "retrain" else []
+    refused(script, run, *inherit, says=(str(weights),), untouched=run)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(b"PK\x03\x04 but no archive")
+
+
+def tensors_only(path: Path) -> None:
+    torch.save({"weights": torch.zeros(3)}, path)
+
+
+def pickled(path: Path) -> None:
+    torch.save({"state_dict": Path("code that would be run")}, path)
+
+
+def other_network(path: Path) -> None:
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["state_dict"]["net.stem.0.weight"] = torch.zeros(8, 1, 3, 3)
+    torch.save(checkpoint, path)
+
+
+FAULTS = pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        (truncate, "cannot be read"),
+        (garbage, "cannot be read"),
+        (pickled, "cannot be read"),
+        (tensors_only, "no state_dict"),
+        (other_network, "net.stem.0.weight is (8, 1, 3, 3) there, needed is (4, 1, 3, 3)"),
+    ],
+)
+
+
+@FAULTS
+def test_a_checkpoint_that_training_cannot_go_on_from(
+    run: Path, fault: Callable[[Path], None], says: str
+) -> None:
+    (run / "supernet" / "model.safetensors").unlink()
+    fault(run / "supernet" / "last.ckpt")
+    refused("train_supernet", run, *TINY, says=(says, "last.ckpt", "remove it"), untouched=run)
+
+
+@FAULTS
+def test_a_checkpoint_that_retraining_cannot_go_on_from(
+    retrained: Path, tmp_path: Path, fault: Callable[[Path], None], says: str
+) -> None:
+    run = shutil.copytree(retrained, tmp_path / "run")
+    (folder,) = (run / "retrain").iterdir()
+    (folder / "result.json").unlink()
+    fault(folder / "last.ckpt")
+    refused("retrain", run, *RETRAIN, says=(says, "last.ckpt", "remove it"), untouched=run)
+
+
+@pytest.mark.parametrize("broken", ["{", '{"arch": [0]}', "null", '{"arch": 3, "score": 1}', ""])
+@SCRIPTS
+def test_a_broken_line_within_the_log(run: Path, script: str, broken: str) -> None:
+    log = run / "search" / "trials.jsonl"
+    lines = log.read_text().splitlines()
+    lines[4] = broken
+    log.write_text("\n".join(lines) + "\n")
+    settings = SEARCH if script == "search" else RETRAIN
+    refused(script, run, *settings, says=("trials.jsonl line 5", "mend or remove"), untouched=run)
+
+
+@SCRIPTS
+def test_a_log_of_another_space(run: Path, script: str) -> None:
+    log = run / "search" / "trials.jsonl"
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    log.write_text("".join(json.dumps(r | {"arch": [9] * 6}) + "\n" for r in records))
+    settings = SEARCH if script == "search" else RETRAIN
+    refused(script, run, *settings, says=("edge0 is 9", "0 to 4"), untouched=run)
+
+
+def test_a_second_process_on_the_same_run(run: Path) -> None:
+    for script, settings, folder in (
+        ("train_supernet", TINY, run),
+        ("search", SEARCH, run / "search"),
+    ):
+        with lock(folder):
+            refused(script, run, *settings, says=("another process", str(folder)), untouched=run)
+
+
+# -- searching and retraining --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ("--optimiser luck", ("luck", "lanas, random")),
+        ("--device tpu", ("tpu", "cpu")),
+        ("--trials 0", ("trials", "0", "1 or more")),
+        ("--trials ten", ("trials", "ten", "1 or more")),
+        ("--batch 0", ("batch", "0", "1 or more")),
+        ("--calibration-images -1", ("calibration", "-1", "0 or more")),
+        ("--max-macs plenty", ("max-macs", "plenty", "40M")),
+        ("--max-params 0", ("max-params", "0", "300k")),
+        ("--split test", ("test", "val", "retrain.py")),
+        ("--split all", ("all", "val")),
+        ("--colour red", ("--colour",)),
+    ],
+)
+def test_flags_of_search(trained: Path, flags: str, says: tuple[str, ...]) -> None:
+    refused("search", trained, *flags.split(), says=says, untouched=trained)
+
+
+@pytest.mark.parametrize("name", ["macs", "params"])
+def test_a_budget_that_nothing_meets_names_the_smallest_that_something_does(
+    trained: Path, tmp_path: Path, name: str
+) -> None:
+    command = (trained, *SEARCH, f"--max-{name}")
+    says = (f"--max-{name} 10", f"smallest {name}", "edge0=")
+    line = refused("search", *command, "10", says=says, untouched=trained)
+    (least,) = re.findall(rf"the smallest {name} of one that meets the rest is (\d+)", line)
+    refused("search", *command, str(int(least) - 1), says=says[1:], untouched=trained)
+    run = shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("search"))
+    done = answer("search", run, *SEARCH, f"--max-{name}", least)
+    assert done.status == 0, done.err
+    lines = (run / "search" / "trials.jsonl").read_text().splitlines()
+    assert lines and all(json.loads(line)["costs"][name] <= int(least) for line in lines)
+
+
+def test_two_budgets_that_nothing_meets_together(trained: Path) -> None:
+    flags = ("--max-macs", "200k", "--max-params", "10")
+    says = ("--max-macs 200000, --max-params 10", "smallest params")
+    refused("search", trained, *SEARCH, *flags, says=says, untouched=trained)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ("--arch worst", ("worst", "best, top:K, random:K", "edge0=")),
+        ("--arch top:0", ("top:0", "at least 1")),
+        ("--arch random:0", ("random:0", "at least 1")),
+        ("--arch top:few", ("top:few", "top:K")),
+        (f"--arch {TRIALS}", (f"{TRIALS}", f"0 to {TRIALS - 1}")),
+        ("--arch 9-9-9-9-9-9", ("edge0 is 9", "0 to 4")),
+        ("--arch 1-2-3", ("3 choices", "6")),
+        ("--arch edge9=skip", ("edge9", "edge0, edge1")),
+        ("--arch edge0=conv9x9", ("conv9x9", "none, skip, conv1x1")),
+        ("--arch edge0=skip", ("edge1", "not given")),
+        ("--arch=-1", ("-1", "edge0=")),
+        ("--device tpu", ("tpu", "cpu")),
+        ("--precision 8", ("'8'", "32, bf16, fp16")),
+        ("--batch-size 5000", ("5000", "1 to 1438")),
+        ("--epochs 0", ("epochs", "1 or more")),
+        ("--tag ../elsewhere", ("../elsewhere", "without /")),
+        ("--colour red", ("--colour",)),
+    ],
+)
+def test_flags_of_retrain(trained: Path, flags: str, says: tuple[str, ...]) -> None:
+    refused("retrain", trained, *flags.split(), says=says, untouched=trained)
+
+
+def test_the_best_of_no_trials(run: Path) -> None:
+    shutil.rmtree(run / "search")
+    for arch in ("best", "top:3", "0"):
+        refused("retrain", run, "--arch", arch, says=(arch, "search.py first"), untouched=run)
