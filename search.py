@@ -2,24 +2,30 @@
 """Search a trained supernet by LaNAS: score architectures with inherited weights, learn, repeat.
 
     python search.py runs/digits --trials 200 --max-macs 3M
+    python search.py runs/digits --objective accuracy --objective latency
+    python search.py runs/table --table nasbench201.npz --space nb201 --score cifar10_test_200
 
 Every trial is a line of RUN/search/trials.jsonl before the next is chosen; the same command goes
 on after a stop, and with more --trials it goes further. Next: python retrain.py runs/digits
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from lanas import HalfSpaces, optimisers
+from lanas import HalfSpaces, LaNAS, Optimiser, optimisers
 from supernet import cli
 from supernet.errors import UserError
-from supernet.run import Run, TrialLog, lock, settle
-from supernet.space import Space
+from supernet.run import Run, Trial, TrialLog, lock, settle
+from supernet.space import Arch, Space
+from supernet.spaces import names
 
 if TYPE_CHECKING:
     from supernet.cost import LinearCost
-    from supernet.evaluate import SupernetEvaluator
+    from supernet.latency import Fit
 
 # -- arguments -----------------------------------------------------------------------------------
 
@@ -27,13 +33,33 @@ if TYPE_CHECKING:
 def parser() -> ArgumentParser:
     """The arguments of this script; a recipe's `search` section may set any but the folder."""
     p = ArgumentParser(prog="search.py", description=__doc__.split("\n\n")[0])
-    p.add_argument("run", help="the run folder that train_supernet.py made")
+    p.add_argument("run", help="the run folder that train_supernet.py made; with --table any")
     cli.add_device_arguments(p)
     p.add_argument("--trials", type=cli.AtLeast(1), default=200, help="architectures to score")
+    p.add_argument("--batch", type=cli.AtLeast(1), default=1, help="architectures chosen at a time")
+    p.add_argument("--seed", type=cli.AtLeast(0), default=0, help="of everything random")
     p.add_argument("--optimiser", default="lanas", help=", ".join(optimisers))
+    p.add_argument(
+        "--preset", default="default", help="default, or paper: LaNAS exactly as published"
+    )
+    p.add_argument(
+        "--objective",
+        action="append",
+        default=[],
+        help="accuracy (where none is given), or a cost: macs, params, latency; may be repeated",
+    )
     p.add_argument("--max-macs", type=cli.Amount(), default=None, help="budget, such as 40M")
     p.add_argument("--max-params", type=cli.Amount(), default=None, help="budget, such as 300k")
-    p.add_argument("--batch", type=cli.AtLeast(1), default=1, help="architectures chosen at a time")
+    p.add_argument("--max-latency", type=cli.Amount(), default=None, help="budget in ms")
+    p.add_argument(
+        "--latency-batch", type=cli.AtLeast(1), default=1, help="images a measured forward pass"
+    )
+    p.add_argument(
+        "--latency-table",
+        type=str | None,
+        default=None,
+        help="a CSV of choice,option,ms instead of measurements on this device",
+    )
     p.add_argument(
         "--calibration-images",
         type=cli.AtLeast(0),
@@ -41,7 +67,12 @@ def parser() -> ArgumentParser:
         help="training images that re-estimate batch norm; 0 keeps it",
     )
     p.add_argument("--split", default="val", help="what is scored; test is refused")
-    p.add_argument("--seed", type=cli.AtLeast(0), default=0, help="of everything random")
+    p.add_argument("--table", type=str | None, default=None, help="search an npz or csv instead")
+    p.add_argument("--space", default="nb201", help=f"of --table: {', '.join(names())}")
+    p.add_argument("--score", default="score", help="of --table: the column to maximise")
+    p.add_argument(
+        "--cost", action="append", default=[], help="of --table: NAME=COLUMN; may be repeated"
+    )
     return p
 
 
@@ -55,59 +86,131 @@ def settings(args: Namespace) -> dict[str, object]:
 
 
 def main() -> None:
-    args, run = cli.parse_for_run(parser(), "search")
+    args = cli.parse(parser())
+    if args.table is None:
+        args, run = cli.parse_for_run(parser(), "search")
     cli.one_of("optimiser", args.optimiser, optimisers)
-    device = cli.device(args)
+    cli.one_of("preset", args.preset, ("default", "paper"))
+    folder = Path(args.run) / "search"
+    problem = of_table(args) if args.table else of_supernet(run, args, cli.device(args))
+    optimiser = make(problem, args)
+    log = TrialLog(folder / "trials.jsonl")
+    for trial in log.trials:
+        problem.space.check(trial.arch)
 
-    from lanas.report import best_table, console, progress
-
-    # -- evaluator and optimiser --
-    evaluate = scorer(run, args, device)
-    space = evaluate.supernet.space
-    limits = {
-        name: limit
-        for name, limit in (("macs", args.max_macs), ("params", args.max_params))
-        if limit
-    }
-    optimiser = optimisers[args.optimiser](
-        space, within(space, evaluate.costs, limits), seed=args.seed
-    )
+    from lanas.report import console, failures, progress, result_table
 
     # -- the loop --
-    folder = run.path / "search"
     with lock(folder):
         settle(folder / "config.json", settings(args))
-        log = TrialLog(folder / "trials.jsonl")
-        for trial in log.trials:
-            space.check(trial.arch)
+        problem.keep(folder)
         told = len(log) - len(log) % args.batch
         optimiser.tell(log.trials[:told])  # resume is replay
-        with progress(args.trials, log.trials) as line:
+        with progress(args.trials, log.trials, problem.percent) as line:
             while len(log) < args.trials and (batch := optimiser.ask(args.batch)):
                 done = log.trials[told:]  # what a stop left of this batch
                 optimiser.tell(done)
-                for trial in evaluate(batch[len(done) : args.trials - told]):
+                for trial in problem.evaluate(batch[len(done) : args.trials - told]):
                     log.append(trial)  # on disk before anyone learns of it
                     optimiser.tell([trial])
                     line.update(trial)
                 told = len(log)
 
     # -- the result --
+    optimiser.tell(log.trials[told:])
     if len(log) < args.trials:
         print(f"no unseen architecture is left: the space, within its budgets, has {len(log)}")
-    console().print(best_table(space, log.trials))
-    for split in optimiser.in_words(3):
-        print(split)
-    print(f"trials: {log.path}; next: python retrain.py {run.path}")
+    console().print(
+        result_table(optimiser, log.trials, percent=problem.percent, measure=problem.measure)
+    )
+    for line_of_words in [failures(log.trials), *optimiser.in_words(3)]:
+        if line_of_words:
+            print(line_of_words)
+    after = "" if args.table else f"; next: python retrain.py {args.run}"
+    print(f"trials: {log.path}{after}")
 
 
-def scorer(run: Run, args: Namespace, device: str) -> "SupernetEvaluator":
-    """The evaluator of the run's trained supernet, on its val split."""
+def make(problem: "Problem", args: Namespace) -> Optimiser:
+    """The optimiser that the arguments name, on the problem's space, within its budgets."""
+    kind: Callable[..., Optimiser] = optimisers[args.optimiser]
+    if args.preset == "paper":
+        if args.optimiser != "lanas" or len(args.objective) > 1:
+            raise UserError("--preset paper is of --optimiser lanas and one objective")
+        kind = LaNAS.paper
+    return kind(
+        problem.space,
+        problem.budgets,
+        seed=args.seed,
+        objectives=objectives(args, problem.costs),
+        predicates=problem.predicates,
+    )
+
+
+def objectives(args: Namespace, costs: Iterable[str]) -> list[str]:
+    """The objectives by the names that a trial has; UserError where there is no such cost."""
+    known = {"accuracy": "score", **{name: name for name in costs}}
+    for name in args.objective:
+        cli.one_of("objective", name, known)
+    return [known[name] for name in dict.fromkeys(args.objective or ["accuracy"])]
+
+
+# -- what is searched ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A space, what scores its architectures, and what they may cost.
+
+    budgets hold as half-spaces where a cost is linear in the encoding, as predicates where not.
+    measure: the real latency of an architecture in ms, where there is a network to measure.
+    """
+
+    space: Space
+    evaluate: Callable[[Iterable[Arch]], Iterator[Trial]]
+    costs: tuple[str, ...]
+    budgets: HalfSpaces | None = None
+    predicates: list[Any] = field(default_factory=list)
+    measure: Callable[[Arch], float] | None = None
+    percent: bool = True  # whether scores are fractions, to be shown as percent
+    fitted: "Fit | None" = None  # the latency that was measured for this search
+
+    def keep(self, folder: Path) -> None:
+        """Put what was measured beside the trials, so that a search that goes on has the same."""
+        if self.fitted is not None:
+            from supernet.latency import save_fit
+
+            save_fit(folder / "latency.json", self.fitted)
+
+
+def limits(args: Namespace) -> dict[str, float]:
+    """The budgets given, by the name of the cost."""
+    given = {"macs": args.max_macs, "params": args.max_params, "latency": args.max_latency}
+    return {name: limit for name, limit in given.items() if limit is not None}
+
+
+def of_table(args: Namespace) -> Problem:
+    """A complete table of known results: no supernet, thousands of trials a second."""
+    from lanas.table import Table
+    from supernet.spaces import family
+
+    space = family(args.space).space()
+    pairs = [cost.partition("=") for cost in args.cost]
+    costs = {name: column or name for name, _, column in pairs} or None
+    table = Table.load(args.table, space, score=args.score, costs=costs)
+    for name in limits(args):
+        cli.one_of("cost", name, table.costs)
+    predicates = [table.within(name, limit) for name, limit in limits(args).items()]
+    return Problem(space, table, tuple(table.costs), predicates=predicates, percent=False)
+
+
+def of_supernet(run: Run, args: Namespace, device: str) -> Problem:
+    """The run's trained supernet, scored on its val split."""
     run.require_supernet()
 
     from supernet import cost, spaces
     from supernet.evaluate import SupernetEvaluator
     from supernet.export import load_weights
+    from supernet.latency import measure, read_table
     from supernet.splits import read_splits
     from supernet.task import classification
 
@@ -115,18 +218,56 @@ def scorer(run: Run, args: Namespace, device: str) -> "SupernetEvaluator":
     data = cli.load_data(run.config, device, args.workers, splits)
     supernet = spaces.network(**run.config["network"])
     load_weights(supernet, run.weights)
+    supernet.to(device)
     costs = cost.of_supernet(supernet, data.shape)
-    return SupernetEvaluator(
-        supernet.to(device),
-        data,
-        classification(),
-        costs,
-        split=args.split,
-        images=args.calibration_images,
+    objectives(args, [*costs, "latency"])
+    fitted = None
+    if wants_latency := "latency" in (*args.objective, *limits(args)):
+        if args.latency_table:
+            costs["latency"] = read_table(Path(args.latency_table), supernet.space)
+        else:
+            fitted = latency(run, args, supernet, data.shape)
+            costs["latency"] = fitted.cost
+
+    def real(arch: Arch) -> float:
+        return measure(supernet, data.shape, args.latency_batch, arch)["median_ms"]
+
+    return Problem(
+        supernet.space,
+        SupernetEvaluator(
+            supernet,
+            data,
+            classification(),
+            costs,
+            split=args.split,
+            images=args.calibration_images,
+        ),
+        tuple(costs),
+        within(supernet.space, costs, limits(args)),
+        measure=real if wants_latency else None,
+        fitted=fitted,
     )
 
 
-def within(space: Space, costs: "dict[str, LinearCost]", limits: dict[str, float]) -> HalfSpaces:
+def latency(run: Run, args: Namespace, supernet: Any, shape: tuple[int, int, int]) -> "Fit":
+    """The latency of this search on this device: measured, or as it was when the search began."""
+    from supernet.latency import fit, load_fit
+
+    path = run.path / "search" / "latency.json"
+    if path.is_file():
+        fitted = load_fit(path, supernet.space)
+    else:
+        print(f"measuring latency, batch {args.latency_batch}, on this device", flush=True)
+        fitted = fit(supernet, shape, batch=args.latency_batch, seed=args.seed)
+    print(
+        f"latency, linear in the encoding, of {fitted.measured} architectures measured: off by "
+        f"{100 * fitted.median_error:.1f} % in the median and by {100 * fitted.max_error:.1f} % at "
+        "most on those held out"
+    )
+    return fitted
+
+
+def within(space: Space, costs: dict[str, "LinearCost"], limits: dict[str, float]) -> HalfSpaces:
     """The budgets as half-spaces; UserError that names the smallest that something meets."""
     from lanas.region import budget, everything, solve
 
@@ -135,14 +276,15 @@ def within(space: Space, costs: "dict[str, LinearCost]", limits: dict[str, float
         cost = costs[name]
         least = solve(space, region, cost.weights)
         assert least is not None  # every budget before this one is met by something
-        lowest = round(cost(space, [least])[0])
+        lowest = float(cost(space, [least])[0])
         if lowest > limit:
             given = ", ".join(f"--max-{other} {limits[other]:g}" for other in limits)
             raise UserError(
                 f"{given}: no architecture meets that; the smallest {name} of one that meets "
-                f"the rest is {lowest} ({space.words(least)})"
+                f"the rest is {lowest:.10g} ({space.words(least)})"
             )
-        region &= budget(cost.weights, cost.base, limit + 0.5)
+        # Half a unit of slack for whole numbers: the same architectures, and no rounding matters.
+        region &= budget(cost.weights, cost.base, limit + 0.5 * cost.whole)
     return region
 
 

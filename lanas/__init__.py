@@ -1,9 +1,41 @@
 """Latent Action NAS (arXiv 1906.06832): search over any `supernet.space.Space`, by ask and tell."""
 
-from lanas.baselines import RandomSearch
+from importlib.util import find_spec
+
+from lanas.baselines import (
+    BayesianSearch,
+    FixedActionMCTS,
+    LocalSearch,
+    RandomSearch,
+    RegularisedEvolution,
+)
 from lanas.optimiser import LaNAS, Optimiser
 from lanas.region import HalfSpaces
+from lanas.table import Table
+from lanas.tpe import NSGA2, TPE
 
-optimisers: dict[str, type[Optimiser]] = {"lanas": LaNAS, "random": RandomSearch}
+optimisers: dict[str, type[Optimiser]] = {
+    "lanas": LaNAS,
+    "random": RandomSearch,
+    "evolution": RegularisedEvolution,
+    "local": LocalSearch,
+    "bayesian": BayesianSearch,
+    "mcts": FixedActionMCTS,
+}
+if find_spec("optuna"):  # found, not imported: that takes a second
+    optimisers |= {"tpe": TPE, "nsga2": NSGA2}
 
-__all__ = ["HalfSpaces", "LaNAS", "Optimiser", "RandomSearch", "optimisers"]
+__all__ = [
+    "NSGA2",
+    "TPE",
+    "BayesianSearch",
+    "FixedActionMCTS",
+    "HalfSpaces",
+    "LaNAS",
+    "LocalSearch",
+    "Optimiser",
+    "RandomSearch",
+    "RegularisedEvolution",
+    "Table",
+    "optimisers",
+]

@@ -1,40 +1,59 @@
-"""LaNAS's search phase (arXiv 1906.06832, section 3.2), and the contract all optimisers share."""
+"""LaNAS's search phase (arXiv 1906.06832), and the contract all optimisers share."""
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from lanas.region import HalfSpaces, everything, solve, walk
+from lanas.memory import Memory, Rows, raw_rewards
+from lanas.memory import normal_scores as normal_scores
+from lanas.region import Bools, HalfSpaces, everything, find_starts, neighbours, walk
+from lanas.surrogate import (
+    Kernel,
+    expected_improvement,
+    fit,
+    learn_kernel,
+    pick,
+)
 from lanas.tree import Tree, learn, region, route, splits_in_words
 from supernet.errors import UserError
 from supernet.run import Trial
 from supernet.space import Arch, Archs, Floats, Space, as_tuples
 
+Predicate = Callable[[Archs], Bools]
+
 ENUMERABLE = 100_000  # raw points up to which a space is listed, so that draws are exact
 CHAINS = 64  # of a walk in a larger one
 SWEEPS = 16  # of each chain; the first half is for leaving its start
 WALKS = 8  # without anything unseen, after which a region counts as exhausted
+LEARNED = 200  # trials that the Gaussian process is fitted to, at most
+CANDIDATES = 2000  # whose improvement is compared, at most, in a space that is listed
+SHORT_SWEEPS = 4  # of a walk whose states are only candidates
+PARENTS = 5  # the best trials near a region, whose neighbours are candidates
+BELIEVED = 50  # pending architectures that the Gaussian process takes into account, at most
 
 
 @lru_cache(maxsize=2)
-def _enumerated(space: Space) -> tuple[Archs, Floats]:
-    """Every architecture of a space in canonical form, with the encodings."""
+def _enumerated(space: Space) -> tuple[Archs, Floats, dict[Arch, int]]:
+    """Every architecture of a space in canonical form, with the encodings, and where it stands."""
     archs = space.enumerate()
-    return archs, space.encode(archs)
+    return archs, space.encode(archs), {arch: i for i, arch in enumerate(as_tuples(archs))}
 
 
-class Optimiser(ABC):
+class Optimiser(Memory, ABC):
     """What `ask` and `tell` mean, and where they hold the trials. Subclasses say `proposals`.
 
     The state is the seed and the trials told, in order; however they were split over calls of
     `tell`, what follows is the same. `ask` changes nothing: asked again before the next `tell` it
     gives the same answer, and `ask(k)[:j] == ask(j)`. Architectures come in canonical form, inside
     the budgets, and none twice. UserError where nothing meets the budgets.
+
+    objectives: see `Memory`. predicates: budgets on costs that are not additive, each canonical
+    archs [n, choices] to bool [n]; they hold for every proposal.
     """
 
     def __init__(
@@ -43,93 +62,181 @@ class Optimiser(ABC):
         budgets: HalfSpaces | None = None,
         *,
         seed: int = 0,
+        objectives: Sequence[str] = ("score",),
+        predicates: Sequence[Predicate] = (),
         enumerable: int = ENUMERABLE,
     ) -> None:
-        self.space = space
+        super().__init__(space, objectives)
         self.budgets = everything(space) if budgets is None else budgets
         self.seed = seed
-        self.archs: Archs = space.as_array([])  # [n, choices], the trials told, canonical
-        self.phi: Floats = np.zeros((0, space.width))  # [n, width], their encodings
-        self.scores: Floats = np.zeros(0)  # [n], nan where the evaluation failed
-        self.seen: set[Arch] = set()
+        self.predicates = tuple(predicates)
+        self._inside = Rows((), np.bool_)  # [n], whether a trial meets budgets and predicates
         self._listed: Archs | None = None  # every architecture inside the budgets
-        self._start: Archs = space.as_array([])  # or one to walk from
+        self._starts: Archs = space.as_array([])  # or some to walk from
         if math.prod(space.options.tolist()) <= enumerable:
-            archs, phi = _enumerated(space)
-            inside = self.budgets.contains(phi)
-            self._listed, self._listed_phi = archs[inside], phi[inside]
-            self._unseen = np.ones(len(self._listed), dtype=bool)
-            self._index = {arch: i for i, arch in enumerate(as_tuples(self._listed))}
+            archs, phi, index = _enumerated(space)
+            inside = self.inside(archs)
+            self._listed, self._listed_phi, self._index = archs, phi, index
+            self._free = inside  # the ones neither told nor outside
+            found = int(inside.sum())
         else:
-            arch = solve(space, self.budgets) if len(self.budgets) else (0,) * len(space.choices)
-            self._start = space.as_array([] if arch is None else [arch])
-        if not len(self._start if self._listed is None else self._listed):
-            raise UserError(f"no architecture of space {space.name} meets the budgets; raise them")
+            self._starts = find_starts(space, self.budgets, self.accepts if predicates else None)
+            found = len(self._starts)
+        if not found:
+            what = "the budgets and predicates" if self.predicates else "the budgets"
+            raise UserError(f"no architecture of space {space.name} meets {what}; raise them")
 
     def tell(self, trials: Sequence[Trial]) -> None:
-        """Learn of finished trials, in the order of the log; UserError for one not of the space."""
+        """Learn of finished trials, in any order; UserError for one not of the space."""
         if not trials:
             return
-        archs = self.space.canonical([self.space.check(trial.arch) for trial in trials])
-        scores = [math.nan if trial.score is None else trial.score for trial in trials]
-        self.archs = np.concatenate([self.archs, archs])
-        self.phi = np.concatenate([self.phi, self.space.encode(archs)])
-        self.scores = np.concatenate([self.scores, scores])
-        self.seen.update(as_tuples(archs))
+        first = len(self.archs)
+        self.remember(trials)
+        archs = self.archs[first:]
+        self._inside.append(self.inside(archs))
         if self._listed is not None:
-            known = [self._index[arch] for arch in as_tuples(archs) if arch in self._index]
-            self._unseen[known] = False
+            self._free[[self._index[arch] for arch in as_tuples(archs)]] = False
 
-    def ask(self, k: int) -> list[Arch]:
-        """The next `k` architectures to evaluate; fewer, or none, where the space has no more."""
-        return [arch for arch, _ in islice(self.proposals(), k)]
+    def inside(self, archs: Archs) -> Bools:
+        """Which canonical architectures [n, choices] meet budgets and predicates: bool [n]."""
+        met = self.budgets.contains(self.space.encode(archs))
+        met[met] = self.accepts(archs[met])
+        return met
+
+    def accepts(self, archs: Archs) -> Bools:
+        """Which architectures [n, choices] all predicates hold for: bool [n]."""
+        held = np.ones(len(archs), dtype=bool)
+        if len(archs):
+            for predicate in self.predicates:
+                held &= np.asarray(predicate(archs), dtype=bool)
+        return held
+
+    # -- what is asked -----------------------------------------------------------------------
+
+    def ask(self, k: int, pending: Iterable[Arch] = ()) -> list[Arch]:
+        """The next `k` architectures to evaluate; fewer, or none, where the space has no more.
+
+        pending: architectures asked for earlier and not told yet; none of them comes again.
+        """
+        return [arch for arch, _ in islice(self.proposals(tuple(pending)), k)]
+
+    def waiting(self, pending: Iterable[Arch]) -> dict[Arch, None]:
+        """The pending architectures in canonical form and in order, but those told since."""
+        archs = self.space.canonical([self.space.check(arch) for arch in pending])
+        return {arch: None for arch in as_tuples(archs) if arch not in self.seen}
 
     @abstractmethod
-    def proposals(self) -> Iterator[tuple[Arch, HalfSpaces]]:
+    def proposals(self, pending: Sequence[Arch] = ()) -> Iterator[tuple[Arch, HalfSpaces]]:
         """From the present state on, each architecture with the region it was drawn from."""
+
+    def in_words(self, count: int) -> list[str]:
+        """The first `count` things it has learned, a line each; none here."""
+        return []
 
     @property
     def rng(self) -> np.random.Generator:
         """The generator of the present state."""
-        return np.random.default_rng((self.seed, len(self.scores)))
+        return np.random.default_rng((self.seed, len(self.points)))
 
     def draw(
-        self, inside: HalfSpaces, pending: set[Arch], rng: np.random.Generator
+        self, inside: HalfSpaces, pending: Collection[Arch], rng: np.random.Generator
     ) -> Iterator[Arch]:
         """Architectures of a region within the budgets, neither told nor pending, uniformly.
 
         `pending` may grow between two draws. Ends when the region has no more: exactly so in a
         space that is listed, else when walks find none.
         """
-        while len(found := self._candidates(inside, pending, rng)):
+        while len(found := self._unseen(inside, pending, rng, SWEEPS)):
             for row in rng.permutation(found):
                 arch: Arch = tuple(row.tolist())
                 if arch not in pending:
                     yield arch
 
-    def _candidates(
-        self, inside: HalfSpaces, pending: set[Arch], rng: np.random.Generator
+    def improve(
+        self,
+        inside: HalfSpaces,
+        pending: Collection[Arch],
+        rng: np.random.Generator,
+        kernel: Kernel,
+    ) -> Iterator[Arch]:
+        """As `draw`, but each time the candidate with the greatest expected improvement.
+
+        The Gaussian process with `kernel` is fitted to the trials nearest the region, those that
+        meet most of its rows, and the best of them. It takes what is pending to turn out as it
+        predicts (the kriging believer, Ginsbourger et al. 2010), so that a batch spreads.
+        """
+        met = self.phi @ inside.weights.T >= inside.thresholds
+        nearest = np.lexsort((-self.reward, -met.sum(axis=1)))[:LEARNED]
+        phi, reward = self.phi[nearest], self.reward[nearest]
+        known = fit(phi, reward, kernel)
+        best = float(known.predict(phi)[0].max())
+        found = self.space.as_array([])
+        while True:
+            found = found[[arch not in pending for arch in as_tuples(found)]]
+            if not len(found):
+                found = self._promising(inside, pending, rng, self.archs[nearest[:PARENTS]])
+                if not len(found):
+                    return
+            encoded = self.space.encode(found)
+            mean, deviation = known.predict(encoded)
+            if pending:
+                believed = self.space.encode(list(pending)[-BELIEVED:])
+                rewards = np.concatenate([reward, known.predict(believed)[0]])
+                after = fit(np.concatenate([phi, believed]), rewards, kernel)
+                deviation = np.sqrt(known.variance / after.variance) * after.predict(encoded)[1]
+            best_one = pick(expected_improvement(mean, deviation, best), rng)
+            yield tuple(found[best_one].tolist())
+
+    def _promising(
+        self,
+        inside: HalfSpaces,
+        pending: Collection[Arch],
+        rng: np.random.Generator,
+        parents: Archs,
+    ) -> Archs:
+        """Unseen architectures of a region: a sample, and what differs from a parent in one choice.
+
+        Of a small region that is listed, all.
+        """
+        sample = self._unseen(inside, pending, rng, SHORT_SWEEPS)
+        if self._listed is not None and len(sample) <= CANDIDATES:
+            return sample
+        sample = sample[rng.permutation(len(sample))[:CANDIDATES]]
+        near = neighbours(self.space, parents)
+        near = near[rng.permutation(len(near))[:CANDIDATES]]
+        return np.concatenate([sample, self._new(near, inside, pending)])
+
+    def _new(self, archs: Archs, inside: HalfSpaces, pending: Collection[Arch]) -> Archs:
+        """Of raw points the distinct networks inside a region that are neither told nor pending."""
+        # Equal networks become one, whose encoding can be another and lie outside.
+        found = np.unique(self.space.canonical(archs), axis=0)
+        found = found[inside.contains(self.space.encode(found))]
+        unseen = [arch not in self.seen and arch not in pending for arch in as_tuples(found)]
+        found = found[unseen]
+        return found[self.accepts(found)]
+
+    def _unseen(
+        self, inside: HalfSpaces, pending: Collection[Arch], rng: np.random.Generator, sweeps: int
     ) -> Archs:
         """Distinct canonical architectures of a region, neither told nor pending: [n, choices]."""
         if self._listed is not None:
-            free = self._unseen & inside.contains(self._listed_phi)
+            free = self._free & inside.contains(self._listed_phi)
             free[[self._index[arch] for arch in pending]] = False
             return self._listed[free]
-        known = np.concatenate([self._start, self.archs])
-        known = known[inside.contains(self.space.encode(known))]
-        if not len(known):
-            return known
-        states = known[rng.integers(len(known), size=(1, CHAINS))]
-        sweeps = SWEEPS if len(inside) else 1  # without rows each sweep is a fresh sample
+        starts = self._starts[inside.contains(self.space.encode(self._starts))]
+        members = np.flatnonzero(self._inside.array & inside.contains(self.phi))
+        if not len(starts) + len(members):
+            return starts
+        drawn = rng.integers(len(starts) + len(members), size=CHAINS)
+        states = np.concatenate([starts, self.archs[members]])[drawn][None]
+        sweeps = sweeps if len(inside) or self.predicates else 1  # else each is a fresh sample
         for _ in range(WALKS):
-            states = walk(self.space, inside, states[-1], rng, sweeps)
-            # Equal networks become one, whose encoding can be another and lie outside.
-            found = np.unique(self.space.canonical(np.concatenate(states[sweeps // 2 :])), axis=0)
-            found = found[inside.contains(self.space.encode(found))]
-            new = [arch not in self.seen and arch not in pending for arch in as_tuples(found)]
-            if any(new):
-                return found[new]
-        return self.space.as_array([])
+            accepts = self.accepts if self.predicates else None
+            states = walk(self.space, inside, states[-1], rng, sweeps, accepts)
+            found = self._new(np.concatenate(states[sweeps // 2 :]), inside, pending)
+            if len(found):
+                return found
+        return starts[:0]
 
 
 class LaNAS(Optimiser):
@@ -139,10 +246,12 @@ class LaNAS(Optimiser):
         while trials_left:
             optimiser.tell([evaluate(arch) for arch in optimiser.ask(8)])
 
-    initial: trials drawn uniformly before the first tree; select: trials between two trees.
-    height, min_trials: of the tree, see `tree.learn`. exploration: c of UCB in units of the
-    reward's range. reward: "rank", the normal score of a trial's rank among all, or "raw", the
-    score as the paper takes it, with c in units of its maximum.
+    draw: "improvement", the candidate of the leaf with the greatest expected improvement under a
+    Gaussian process, or "uniform", any, as in the paper. initial: trials drawn uniformly before the
+    first tree; select: trials between two trees, at least, and a hundredth of them. height,
+    min_trials: of the tree, see `tree.learn`. exploration: c of UCB in units of the reward's range.
+    reward: "rank", the normal score of a trial's rank among all, or "raw", the score as the paper
+    takes it, with c in units of its maximum.
     """
 
     def __init__(
@@ -150,39 +259,71 @@ class LaNAS(Optimiser):
         space: Space,
         budgets: HalfSpaces | None = None,
         *,
-        seed: int = 0,
-        enumerable: int = ENUMERABLE,
-        initial: int = 15,
+        draw: Literal["improvement", "uniform"] = "improvement",
+        initial: int = 10,
         select: int = 1,
         height: int = 5,
         min_trials: int = 3,
         exploration: float = 0.2,
         reward: Literal["rank", "raw"] = "rank",
+        **settings: Any,
     ) -> None:
-        super().__init__(space, budgets, seed=seed, enumerable=enumerable)
+        super().__init__(space, budgets, **settings)
+        self.drawing = draw
         self.initial, self.select = initial, select
         self.height, self.min_trials = height, min_trials
-        self.exploration, self.reward = exploration, reward
-        self._learned: tuple[int, Tree] | None = None  # number of trials, their tree
+        self.exploration, self.kind = exploration, reward
+        if reward == "raw" and len(self.objectives) > 1:
+            raise UserError("reward raw is for one objective; take reward rank")
+        self._known = 0  # number of trials that tree and kernel are learned from
+        self._tree = learn(self.phi, self.reward, height, min_trials)
+        self._kernel: Kernel | None = None
+        self._routed = Rows((1,), np.float64)  # [n, nodes], the nodes each trial visits
+
+    @classmethod
+    def paper(cls, space: Space, budgets: HalfSpaces | None = None, **settings: Any) -> "LaNAS":
+        """The search as the paper has it (arXiv 1906.06832, section 3); see docs/method.md."""
+        return cls(space, budgets, **(PAPER | settings))
 
     @property
     def tree(self) -> Tree:
-        """The tree of the present state: of the initial trials and all full rounds of `select`."""
-        told = len(self.scores)
-        known = told - (told - self.initial) % self.select if told >= self.initial else 0
-        if self._learned is None or self._learned[0] != known:
-            reward = rewards(self.scores[:known], self.reward)
-            self._learned = known, learn(self.phi[:known], reward, self.height, self.min_trials)
-        return self._learned[1]
+        """The tree of the present state, learned from the trials up to the last relearning."""
+        self._relearn()
+        return self._tree
 
-    def proposals(self) -> Iterator[tuple[Arch, HalfSpaces]]:
-        rng, tree, pending = self.rng, self.tree, set[Arch]()
-        reward = rewards(self.scores, self.reward)
-        visited = route(tree, self.phi)
-        visits = visited.sum(axis=0).astype(float)
+    def _relearn(self) -> None:
+        """Bring tree and kernel up to the number of trials that they are due at."""
+        told, known = len(self.points), self._known
+        if told < self.initial:
+            return
+        known = max(known, self.initial)
+        while (due := known + max(self.select, known // 100)) <= told:
+            known = due
+        if known > self._known:
+            reward = self._rewards(known)
+            self._tree = learn(self.phi[:known], reward, self.height, self.min_trials)
+            self._routed = Rows((len(self._tree.parent),), np.float64)
+            self._known, self._kernel = known, None
+        if self._kernel is None and self.drawing == "improvement":
+            reward = self._rewards(known)
+            rng = np.random.default_rng((self.seed, known))
+            some = rng.permutation(known)[:LEARNED]
+            self._kernel = learn_kernel(self.phi[some], reward[some], self.space.columns)
+
+    def _rewards(self, known: int) -> Floats:
+        """One reward for each of the first `known` trials, as of then."""
+        return raw_rewards(self.scores[:known]) if self.kind == "raw" else self.rewards_of(known)
+
+    def proposals(self, pending: Sequence[Arch] = ()) -> Iterator[tuple[Arch, HalfSpaces]]:
+        rng, tree, taken = self.rng, self.tree, self.waiting(pending)
+        reward = self._rewards(len(self.points))
+        self._routed.append(route(tree, self.phi[len(self._routed.array) :]))
+        visited = self._routed.array
+        visits = visited.sum(axis=0)
         value = reward @ visited / np.maximum(visits, 1)
+        visits += route(tree, self.space.encode(list(taken))).sum(axis=0)  # virtual loss
         least, most = reward.min(initial=0.0), reward.max(initial=0.0)
-        c = self.exploration * (most - least if self.reward == "rank" else most)
+        c = self.exploration * (most - least if self.kind == "rank" else most)
         regions: dict[int, HalfSpaces] = {}
         draws: dict[int, Iterator[Arch]] = {}
         while True:
@@ -191,12 +332,15 @@ class LaNAS(Optimiser):
             while arch is None and node >= 0:  # a region without anything unseen: one level up
                 if node not in draws:
                     regions[node] = self.budgets & region(tree, node)
-                    draws[node] = self.draw(regions[node], pending, rng)
+                    if self._kernel is None:
+                        draws[node] = self.draw(regions[node], taken, rng)
+                    else:
+                        draws[node] = self.improve(regions[node], taken, rng, self._kernel)
                 arch = next(draws[node], None)
                 inside, node = regions[node], int(tree.parent[node])
             if arch is None:
                 return
-            pending.add(arch)
+            taken[arch] = None
             visits += route(tree, self.space.encode([arch]))[0]  # virtual loss
             yield arch, inside
 
@@ -208,8 +352,18 @@ class LaNAS(Optimiser):
         return splits_in_words(self.tree, self.space, count, mean)
 
 
+PAPER: dict[str, Any] = {
+    "draw": "uniform",
+    "initial": 100,
+    "select": 50,
+    "height": 5,
+    "exploration": 0.1,
+    "reward": "raw",
+}
+
+
 def descend(tree: Tree, value: Floats, visits: Floats, c: float) -> int:
-    """The leaf that UCB leads to: v̄ + 2c sqrt(2 ln n(parent) / n(child)) (section 3.2, equation 5).
+    """The leaf that UCB leads to: v̄ + 2c sqrt(2 ln n(parent) / n(child)) (search phase).
 
     value, visits: [nodes]. The good child where both are equal.
     """
@@ -219,22 +373,3 @@ def descend(tree: Tree, value: Floats, visits: Floats, c: float) -> int:
         bonus = 2 * c * np.sqrt(2 * np.log(visits[node]) / visits[pair])
         node = int(pair[np.argmax(value[pair] + bonus)])
     return node
-
-
-def rewards(scores: Floats, kind: Literal["rank", "raw"]) -> Floats:
-    """One reward per trial, [n]; a failed one (nan or infinite) takes the worst.
-
-    rank: the normal score of the rank among all, ties sharing their mean rank. raw: the score.
-    """
-    valid = np.isfinite(scores)
-    if not valid.any():
-        return np.zeros(len(scores))
-    scores = np.where(valid, scores, scores[valid].min())
-    if kind == "raw":
-        return scores
-    from scipy.special import ndtri  # slow to import
-
-    _, place, count = np.unique(scores, return_inverse=True, return_counts=True)
-    middle = np.cumsum(count) - count / 2  # mean rank minus a half, of 1 to n
-    score: Floats = ndtri(middle / len(scores))[place]
-    return score

@@ -4,6 +4,7 @@ A region is `{a : weights · φ(a) >= thresholds}`, all rows at once, φ the spa
 is the codes of the choices side by side, each row is a sum of one look-up per active choice.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -159,7 +160,12 @@ class _Rows:
 
 
 def walk(
-    space: Space, region: HalfSpaces, starts: Archs, rng: np.random.Generator, sweeps: int
+    space: Space,
+    region: HalfSpaces,
+    starts: Archs,
+    rng: np.random.Generator,
+    sweeps: int,
+    accepts: Callable[[Archs], Bools] | None = None,
 ) -> Archs:
     """Gibbs sweeps inside `region`, one chain from each of `starts` [chains, choices].
 
@@ -167,7 +173,8 @@ def walk(
     (for codes of zeros and ones; see GRID_BITS). Each choice in turn is drawn uniformly from the
     options with which all rows still hold, an inactive one from all of its options. So the uniform
     distribution over the region's raw points is stationary; without rows one sweep reaches it.
-    `starts` must lie inside.
+    accepts: what must hold besides, canonical archs [n, choices] to bool [n]; a step that breaks
+    it is not taken, which keeps the stationary distribution. `starts` must lie inside.
     """
     rows = _Rows(space, region)
     state = space.as_array(starts).copy()
@@ -190,6 +197,10 @@ def walk(
                 allowed = (totals >= region.thresholds).all(axis=2)
                 allowed |= ~active[:, i, None]
             drawn = np.where(allowed, rng.random(allowed.shape), -1.0).argmax(axis=1)
+            if accepts is not None:
+                moved = state.copy()
+                moved[:, i] = drawn
+                drawn = np.where(accepts(space.canonical(moved)), drawn, state[:, i])
             state[:, i] = drawn
             if i in gates:
                 active = space.active(state)
@@ -199,3 +210,45 @@ def walk(
                 total = np.where(active[:, i, None], moved_total, total)
         states[sweep] = state
     return states
+
+
+# -- ways in -------------------------------------------------------------------------------------
+
+SOLVED = 8  # starts from the integer program, with random objectives
+CHAINS = 400  # of the walks from there
+SEARCHED = 40_000  # states that are tried in all
+
+
+def find_starts(
+    space: Space, region: HalfSpaces, accepts: Callable[[Archs], Bools] | None
+) -> Archs:
+    """Architectures inside `region` that `accepts` holds for as well, [n, choices]; none if none.
+
+    Without `accepts` the answer is exact, by `solve`. With it the search is bounded: integer
+    programs with random objectives, then walks inside the region.
+    """
+    arch = solve(space, region) if len(region) else (0,) * len(space.choices)
+    starts = space.as_array([] if arch is None else [arch])
+    if accepts is None or not len(starts):
+        return starts
+    rng = np.random.default_rng(0)
+    solved = [solve(space, region, rng.normal(size=space.width)) for _ in range(SOLVED - 1)]
+    starts = np.concatenate([starts, space.as_array([found for found in solved if found])])
+    tried = np.resize(starts, (1, CHAINS, starts.shape[1]))
+    for _ in range(SEARCHED // CHAINS // 10):
+        archs = np.unique(tried.reshape(-1, starts.shape[1]), axis=0)
+        archs = archs[accepts(space.canonical(archs))]
+        if len(archs):
+            return archs[:SOLVED]
+        tried = walk(space, region, tried[-1], rng, 10)
+    return starts[:0]
+
+
+def neighbours(space: Space, archs: Archs) -> Archs:
+    """What differs from one of `archs` [n, choices] in one choice, and those: [many, choices]."""
+    moved = []
+    for i, options in enumerate(space.options.tolist()):
+        copies = np.repeat(archs, options, axis=0)
+        copies[:, i] = np.tile(np.arange(options), len(archs))
+        moved.append(copies)
+    return np.concatenate(moved)

@@ -1,4 +1,4 @@
-"""LaNAS's learning phase (arXiv 1906.06832, section 3.1): a tree of linear splits of the space.
+"""LaNAS's learning phase (arXiv 1906.06832): a tree of linear splits of the space.
 
 Each inner node splits by a ridge regression of reward on encoding. One plane a node, for trials and
 architectures alike: what lies on its good side goes to the good child.

@@ -42,16 +42,17 @@ def count(net: nn.Module, shape: Sequence[int]) -> dict[str, int]:
 
 @dataclass(frozen=True, eq=False)
 class LinearCost:
-    """cost(a) = base + weights · encoding(a), weights [width]."""
+    """cost(a) = base + weights · encoding(a), weights [width]; whole: rounded, for counts."""
 
     name: str
     base: float
     weights: Floats
+    whole: bool = False
 
     def __call__(self, space: Space, archs: ArrayLike) -> Floats:
         """The cost of each architecture, [n]."""
         cost: Floats = self.base + space.encode(archs) @ self.weights
-        return cost
+        return np.rint(cost) if self.whole else cost
 
 
 def linear(
@@ -76,7 +77,7 @@ def linear(
     for name in measured[spanning[0]]:
         values = np.array([measured[i][name] for i in spanning], dtype=float)
         solution, *_ = np.linalg.lstsq(phi[spanning], values, rcond=None)
-        costs[name] = LinearCost(name, float(solution[-1]), solution[:-1])
+        costs[name] = LinearCost(name, float(solution[-1]), solution[:-1], whole=True)
         wrong = [i for i in check if round(float(phi[i] @ solution)) != measured[i][name]]
         if wrong:
             raise ValueError(

@@ -1,5 +1,6 @@
 """Scores with inherited weights: batch norm recalibrated along the path, then the metric on val."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -9,9 +10,9 @@ from torch import Tensor, nn
 
 from supernet.cost import LinearCost
 from supernet.data import Batches, Data
-from supernet.errors import UserError
+from supernet.errors import UserError, one_line
 from supernet.run import Trial
-from supernet.space import Arch
+from supernet.space import Arch, Space
 from supernet.task import Task
 
 
@@ -19,7 +20,8 @@ class SupernetEvaluator:
     """Architectures in, trials out: the evaluator of a trained supernet.
 
     A score is a function of the supernet and the architecture alone: statistics are estimated
-    anew, from the same training images, for every architecture.
+    anew, from the same training images, for every architecture. One that raises, or whose score is
+    not finite, is a trial without a score that says why.
 
     split: what is scored, `val`; UserError for `test`, which search never sees.
     images: how many training images re-estimate the statistics; 0 leaves those of training.
@@ -52,12 +54,17 @@ class SupernetEvaluator:
     def __call__(self, archs: Iterable[Arch]) -> Iterator[Trial]:
         for arch in archs:
             start = time.perf_counter()
-            score = self.score(arch)
-            costs = {
-                name: float(round(cost(self.supernet.space, [arch])[0]))  # type: ignore[arg-type]
-                for name, cost in self.costs.items()
-            }
-            yield Trial(arch, score, costs, time.perf_counter() - start)
+            space: Space = self.supernet.space  # type: ignore[assignment]
+            costs = {name: float(cost(space, [arch])[0]) for name, cost in self.costs.items()}
+            score, reason = None, None
+            try:
+                score = self.score(arch)
+                if not math.isfinite(score):
+                    score, reason = None, f"score is {score}"
+            except Exception as error:  # one architecture that fails must not stop the search
+                reason = f"{type(error).__name__}: {one_line(error)}"
+                torch.cuda.empty_cache()  # where it ran out of memory; nothing without a GPU
+            yield Trial(arch, score, costs, time.perf_counter() - start, reason)
 
     @torch.inference_mode()
     def score(self, arch: Sequence[int]) -> float:

@@ -7,7 +7,7 @@ measured on architectures that the fit has not seen.
 import csv
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,20 +16,27 @@ from torch import nn
 
 from supernet.cost import LinearCost
 from supernet.errors import UserError, one_line
+from supernet.run import read_json, write_json
 from supernet.space import Space, as_tuples
-from supernet.subnet import extract
 
 RIDGE = 1e-3  # of the fit: little, against options that no sampled architecture has
+ROUNDS = 3  # passes over all architectures, the fastest of which counts: other work only adds
 HELD_OUT = 5  # every fifth architecture is kept from the fit, to tell its error
 
 
 @torch.inference_mode()
 def measure(
-    net: nn.Module, shape: Sequence[int], batch: int, *, runs: int = 30, warmup: int = 5
+    net: nn.Module,
+    shape: Sequence[int],
+    batch: int,
+    arch: Sequence[int] | None = None,
+    *,
+    runs: int = 30,
+    warmup: int = 5,
 ) -> dict[str, float]:
     """Milliseconds of a forward pass on the network's device: median and quartiles of `runs`.
 
-    shape: channels, height, width of an image; batch: images at a time.
+    shape: channels, height, width of an image; batch: images at a time; arch: of a supernet.
     """
     device = next(net.parameters()).device
     x = torch.zeros(batch, *shape, device=device).to(memory_format=torch.channels_last)
@@ -38,7 +45,7 @@ def measure(
     times = []
     for run in range(warmup + runs):
         start = time.perf_counter()
-        net(x)
+        net(x, arch)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         if run >= warmup:
@@ -71,16 +78,43 @@ def fit(
     space: Space = supernet.space  # type: ignore[assignment]
     drawn = space.canonical(space.sample(np.random.default_rng(seed), 4 * archs))
     chosen = list(dict.fromkeys(as_tuples(drawn)))[:archs]
-    times = np.array([
-        measure(extract(supernet, arch), shape, batch, runs=15, warmup=3)["median_ms"]
-        for arch in chosen
-    ])  # fmt: skip
+    rounds = [
+        [measure(supernet, shape, batch, arch, runs=7, warmup=2)["median_ms"] for arch in chosen]
+        for _ in range(ROUNDS)
+    ]
+    times = np.min(rounds, axis=0)
     phi = np.hstack([space.encode(chosen), np.ones((len(chosen), 1))])
     held = np.arange(len(chosen)) % HELD_OUT == HELD_OUT - 1
     error = np.abs(phi[held] @ _ridge(phi[~held], times[~held]) / times[held] - 1)
     weights = _ridge(phi, times)
     cost = LinearCost("latency", float(weights[-1]), weights[:-1])
     return Fit(cost, len(chosen), float(np.median(error)), float(error.max()))
+
+
+def save_fit(path: Path, fitted: Fit) -> None:
+    """Keep a fit as JSON, so that a search that goes on has the same budgets."""
+    content = asdict(fitted) | {"cost": {"base": fitted.cost.base}}
+    content["cost"]["weights"] = fitted.cost.weights.tolist()
+    write_json(path, content)
+
+
+def load_fit(path: Path, space: Space) -> Fit:
+    """What `save_fit` wrote; UserError where it is broken or of another space."""
+    content = read_json(path)
+    try:
+        weights = np.array(content["cost"]["weights"], dtype=float)
+        cost = LinearCost("latency", float(content["cost"]["base"]), weights)
+        fitted = Fit(
+            cost,
+            int(content["measured"]),
+            float(content["median_error"]),
+            float(content["max_error"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is no latency: {error!r}; remove it to measure anew") from None
+    if weights.shape != (space.width,):
+        raise UserError(f"{path} is of another space: remove it to measure anew")
+    return fitted
 
 
 def _ridge(phi: np.ndarray, times: np.ndarray) -> np.ndarray:

@@ -12,7 +12,8 @@ import pytest
 from scipy.stats import chi2, norm, rankdata
 
 from lanas import HalfSpaces, LaNAS, RandomSearch, optimisers
-from lanas.optimiser import Optimiser, descend, rewards
+from lanas.memory import normal_scores, raw_rewards
+from lanas.optimiser import Optimiser, descend
 from lanas.region import budget, everything
 from lanas.tree import learn, route
 from supernet.errors import UserError
@@ -267,10 +268,9 @@ def test_ucb_by_hand() -> None:
 def test_rewards() -> None:
     scores = np.array([0.3, math.nan, 0.9, 0.3, 0.7])
     filled = np.array([0.3, 0.3, 0.9, 0.3, 0.7])
-    assert (rewards(scores, "raw") == filled).all()
-    expected = norm.ppf((rankdata(filled) - 0.5) / 5)
-    assert np.allclose(rewards(scores, "rank"), expected)
-    assert (rewards(np.full(3, math.nan), "rank") == 0).all()
+    assert (raw_rewards(scores) == filled).all()
+    assert (raw_rewards(np.full(3, math.nan)) == 0).all()
+    assert np.allclose(normal_scores(filled), norm.ppf((rankdata(filled) - 0.5) / 5))
 
 
 # -- finding -------------------------------------------------------------------------------------

@@ -1,0 +1,148 @@
+"""The trials that an optimiser was told, and what each is worth."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lanas.pareto import dominance_counts
+from supernet.errors import UserError
+from supernet.run import Trial
+from supernet.space import Arch, Archs, Floats, Space, as_tuples
+
+
+class Rows:
+    """An array that grows at its end, in constant time a row."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: type) -> None:
+        self._buffer: NDArray[Any] = np.zeros((16, *shape), dtype=dtype)
+        self._length = 0
+
+    def append(self, rows: NDArray[Any]) -> None:
+        end = self._length + len(rows)
+        if end > len(self._buffer):
+            larger = np.zeros((2 * end, *self._buffer.shape[1:]), dtype=self._buffer.dtype)
+            larger[: self._length] = self.array
+            self._buffer = larger
+        self._buffer[self._length : end] = rows
+        self._length = end
+
+    @property
+    def array(self) -> NDArray[Any]:
+        """All rows, a view."""
+        return self._buffer[: self._length]
+
+
+class Memory:
+    """The trials told, in order, and their rewards; each costs the same however many there are.
+
+    objectives: what a trial is worth; "score" is maximised, every other name is one of its costs
+    and minimised.
+    """
+
+    def __init__(self, space: Space, objectives: Sequence[str]) -> None:
+        self.space = space
+        self.objectives = tuple(objectives)
+        self.seen: set[Arch] = set()
+        self._archs = Rows((len(space.choices),), np.int64)
+        self._phi = Rows((space.width,), np.float64)
+        self._scores = Rows((), np.float64)
+        self._points = Rows((len(self.objectives),), np.float64)
+        self._dominated = Rows((), np.int64)  # by how many others; for several objectives
+        self._reward: Floats | None = None
+
+    @property
+    def archs(self) -> Archs:
+        """The trials told, canonical, int [n, choices]."""
+        return self._archs.array
+
+    @property
+    def phi(self) -> Floats:
+        """Their encodings, [n, width]."""
+        return self._phi.array
+
+    @property
+    def scores(self) -> Floats:
+        """Their scores, [n]; nan where the evaluation failed."""
+        return self._scores.array
+
+    @property
+    def points(self) -> Floats:
+        """Their objectives, [n, objectives], higher is better; all nan where it failed."""
+        return self._points.array
+
+    @property
+    def reward(self) -> Floats:
+        """The normal score of each trial's rank by the number that dominate it, fewest first: [n].
+
+        A failed one is the worst. With one objective the rank is that of the objective itself.
+        """
+        if self._reward is None:
+            several = len(self.objectives) > 1
+            counts = self._dominated.array if several else dominance_counts(self.points)
+            self._reward = normal_scores(-counts)
+        return self._reward
+
+    def rewards_of(self, known: int) -> Floats:
+        """The reward as it was when the first `known` trials were told: [known]."""
+        if known == len(self.points):
+            return self.reward
+        return normal_scores(-dominance_counts(self.points[:known]))
+
+    def remember(self, trials: Sequence[Trial]) -> None:
+        """Add trials; UserError for one not of the space, or without one of the objectives."""
+        archs = self.space.canonical([self.space.check(trial.arch) for trial in trials])
+        points = np.array([self._worth(trial) for trial in trials])
+        failed = ~np.isfinite(points).all(axis=1)
+        points[failed] = math.nan
+        scores = [math.nan if bad else t.score for t, bad in zip(trials, failed, strict=True)]
+        self._archs.append(archs)
+        self._phi.append(self.space.encode(archs))
+        self._scores.append(np.array(scores, dtype=float))
+        self.seen.update(as_tuples(archs))
+        for point in points:
+            if len(self.objectives) > 1:
+                self._count_dominance(point)
+            self._points.append(point[None])
+        self._reward = None
+
+    def _worth(self, trial: Trial) -> list[float]:
+        if trial.score is None:
+            return [math.nan] * len(self.objectives)
+        missing = [name for name in self.objectives if name not in {"score", *trial.costs}]
+        if missing:
+            raise UserError(
+                f"trial {trial.arch} has no cost {missing[0]!r}, which is an objective of this "
+                f"search; it has {', '.join(trial.costs) or 'none'}"
+            )
+        return [trial.score if name == "score" else -trial.costs[name] for name in self.objectives]
+
+    def _count_dominance(self, point: Floats) -> None:
+        """What one more point changes; failed ones are dominated by all others."""
+        before, counts = self.points, self._dominated.array
+        valid = np.isfinite(before[:, 0])
+        if math.isnan(point[0]):
+            mine = valid.sum()
+        else:
+            differs = (before != point).any(axis=1)
+            counts += ((before <= point).all(axis=1) & differs) | ~valid
+            mine = ((before >= point).all(axis=1) & differs).sum()
+        self._dominated.append(np.array([mine]))
+
+
+def normal_scores(worth: NDArray[Any]) -> Floats:
+    """The normal score of each one's rank among all [n], ties sharing their mean rank: [n]."""
+    from scipy.special import ndtri  # slow to import
+
+    _, place, count = np.unique(worth, return_inverse=True, return_counts=True)
+    middle = np.cumsum(count) - count / 2  # mean rank minus a half, of 1 to n
+    score: Floats = ndtri(middle / max(len(worth), 1))[place]
+    return score
+
+
+def raw_rewards(scores: Floats) -> Floats:
+    """The scores [n] themselves; a failed one (nan) takes the worst."""
+    valid = np.isfinite(scores)
+    return np.where(valid, scores, scores[valid].min()) if valid.any() else np.zeros(len(scores))
