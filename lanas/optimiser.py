@@ -32,6 +32,7 @@ SWEEPS = 16  # of each chain; the first half is for leaving its start
 WALKS = 8  # without anything unseen, after which a region counts as exhausted
 LEARNED = 200  # trials that the Gaussian process is fitted to, at most
 CANDIDATES = 2000  # whose improvement is compared, at most, in a space that is listed
+NEAR = 256  # neighbours of the best that are candidates, at most
 SHORT_SWEEPS = 4  # of a walk whose states are only candidates
 PARENTS = 5  # the best trials near a region, whose neighbours are candidates
 BELIEVED = 50  # pending architectures that the Gaussian process takes into account, at most
@@ -203,7 +204,7 @@ class Optimiser(Memory, ABC):
             return sample
         sample = sample[rng.permutation(len(sample))[:CANDIDATES]]
         near = neighbours(self.space, parents)
-        near = near[rng.permutation(len(near))[:CANDIDATES]]
+        near = near[rng.permutation(len(near))[:NEAR]]
         return np.concatenate([sample, self._new(near, inside, pending)])
 
     def _new(self, archs: Archs, inside: HalfSpaces, pending: Collection[Arch]) -> Archs:
@@ -275,9 +276,10 @@ class LaNAS(Optimiser):
         self.exploration, self.kind = exploration, reward
         if reward == "raw" and len(self.objectives) > 1:
             raise UserError("reward raw is for one objective; take reward rank")
-        self._known = 0  # number of trials that tree and kernel are learned from
+        self._known = 0  # number of trials that the tree is learned from
         self._tree = learn(self.phi, self.reward, height, min_trials)
         self._kernel: Kernel | None = None
+        self._kernel_known = 0  # number of trials that the kernel is learned from
         self._routed = Rows((1,), np.float64)  # [n, nodes], the nodes each trial visits
 
     @classmethod
@@ -293,22 +295,28 @@ class LaNAS(Optimiser):
 
     def _relearn(self) -> None:
         """Bring tree and kernel up to the number of trials that they are due at."""
-        told, known = len(self.points), self._known
-        if told < self.initial:
+        if len(self.points) < self.initial:
             return
-        known = max(known, self.initial)
-        while (due := known + max(self.select, known // 100)) <= told:
-            known = due
+        known = self._due(self._known, 100)
         if known > self._known:
             reward = self._rewards(known)
             self._tree = learn(self.phi[:known], reward, self.height, self.min_trials)
             self._routed = Rows((len(self._tree.parent),), np.float64)
-            self._known, self._kernel = known, None
-        if self._kernel is None and self.drawing == "improvement":
+            self._known = known
+        known = self._due(self._kernel_known, 10)  # it costs most and changes least
+        if known > self._kernel_known and self.drawing == "improvement":
             reward = self._rewards(known)
             rng = np.random.default_rng((self.seed, known))
             some = rng.permutation(known)[:LEARNED]
             self._kernel = learn_kernel(self.phi[some], reward[some], self.space.columns)
+            self._kernel_known = known
+
+    def _due(self, known: int, share: int) -> int:
+        """How many trials to learn from: every `select`, and when one in `share` is new."""
+        known = max(known, self.initial)
+        while (due := known + max(self.select, known // share)) <= len(self.points):
+            known = due
+        return known
 
     def _rewards(self, known: int) -> Floats:
         """One reward for each of the first `known` trials, as of then."""

@@ -1,0 +1,114 @@
+"""Scores with inherited weights: statistics of the path alone, the val split alone."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from supernet.cost import of_supernet
+from supernet.data import Data, load
+from supernet.errors import UserError
+from supernet.evaluate import SupernetEvaluator, recalibrate
+from supernet.space import as_tuples
+from supernet.spaces import network
+from supernet.task import Task, classification
+
+
+@pytest.fixture(scope="module")
+def data() -> Data:
+    return load("digits")
+
+
+@pytest.fixture
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    return network("nb201", classes=10, channels=1, width=4, depth=[1, 1, 1])
+
+
+def norms(net: nn.Module) -> list[nn.BatchNorm2d]:
+    return [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
+def test_statistics_are_the_mean_over_the_batches_of_one_path(net: nn.Module) -> None:
+    """Trap: the statistics of training, a mixture of paths. Those of the stem are known exactly."""
+    batches = [torch.randn(16, 1, 8, 8) + shift for shift in (0.0, 1.0, 4.0)]
+    for arch in as_tuples(net.space.sample(np.random.default_rng(0), 5)):
+        net(torch.randn(16, 1, 8, 8) * 9, arch)  # what training leaves behind
+    net.eval()
+    with torch.no_grad():
+        recalibrate(net, norms(net), (3, 3, 3, 1, 3, 2), batches)
+        outputs = [net.stem[0](x) for x in batches]
+    mean = torch.stack([y.mean((0, 2, 3)) for y in outputs]).mean(0)
+    variance = torch.stack([y.var((0, 2, 3)) for y in outputs]).mean(0)
+    assert torch.allclose(net.stem[1].running_mean, mean, atol=1e-5)
+    assert torch.allclose(net.stem[1].running_var, variance, rtol=1e-4)
+    assert not any(module.training for module in net.modules())
+
+
+def test_a_score_forgets_every_path_before_it(net: nn.Module, data: Data) -> None:
+    """However far other paths moved the statistics, a score is what it was."""
+    evaluator = SupernetEvaluator(net, data, classification(), {}, images=256)
+    arch, others = (3, 3, 3, 1, 3, 2), as_tuples(net.space.sample(np.random.default_rng(1), 5))
+    first = evaluator.score(arch)
+    for norm in norms(net):
+        norm.running_mean.add_(7.0)
+        norm.running_var.mul_(100.0)
+    list(evaluator(others))
+    assert evaluator.score(arch) == first
+
+
+def test_without_calibration_the_statistics_of_training_count(net: nn.Module, data: Data) -> None:
+    evaluator = SupernetEvaluator(net, data, classification(), {}, images=0)
+    before = [norm.running_mean.clone() for norm in norms(net)]
+    evaluator.score((3, 3, 3, 1, 3, 2))
+    assert all(torch.equal(a, b.running_mean) for a, b in zip(before, norms(net), strict=True))
+
+
+def test_val_is_scored_and_nothing_else(net: nn.Module, data: Data) -> None:
+    seen: list[Tensor] = []
+
+    def metric(logits: Tensor, labels: Tensor) -> Tensor:
+        seen.append(labels)
+        return torch.ones(len(labels))
+
+    task = Task(classification().loss, metric)
+    assert SupernetEvaluator(net, data, task, {}).score((1,) * 6) == 1.0
+    assert torch.equal(torch.cat(seen), data.labels[torch.from_numpy(data.splits["val"])])
+    with pytest.raises(UserError, match="test is seen once"):
+        SupernetEvaluator(net, data, task, {}, split="test")
+
+
+def test_only_operations_of_the_path_run(net: nn.Module) -> None:
+    """Trap: operations that are masked out are run and multiplied by zero."""
+    ran: set[str] = set()
+    for name, module in net.named_modules():
+        if isinstance(module, nn.Conv2d) and ".edges." in name:
+            module.register_forward_hook(lambda *_, name=name: ran.add(name))
+    net(torch.randn(2, 1, 8, 8), (3, 0, 2, 1, 0, 4))
+    operations = {".".join(name.split(".")[2:5]) for name in ran}  # of each of three cells
+    assert operations == {"edges.0.conv3x3", "edges.2.conv1x1"}
+    assert len(ran) == 6
+
+
+def test_one_that_fails_is_logged_with_its_reason(net: nn.Module, data: Data) -> None:
+    costs = of_supernet(net, data.shape)
+
+    def metric(logits: Tensor, labels: Tensor) -> Tensor:
+        if calls := metric.__dict__.setdefault("calls", []):
+            calls.append(1)
+            if len(calls) == 3:
+                return torch.full((len(labels),), float("nan"))
+        else:
+            calls.append(1)
+            raise RuntimeError("out of\nmemory")
+        return torch.ones(len(labels))
+
+    evaluator = SupernetEvaluator(
+        net, data, Task(classification().loss, metric), costs, batch=2000, images=64
+    )
+    archs = as_tuples(net.space.canonical([(3, 3, 3, 1, 3, 2), (1,) * 6, (2,) * 6]))
+    raised, good, nan = evaluator(archs)
+    assert raised.score is None and raised.error == "RuntimeError: out of memory"
+    assert good.score == 1.0 and good.error is None
+    assert nan.score is None and nan.error == "score is nan"
+    assert all(trial.costs["macs"] > 0 for trial in (raised, good, nan))
