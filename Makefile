@@ -11,7 +11,7 @@ demo: .venv/installed
 	$(BIN)/python retrain.py $(RUN)
 
 test: .venv/installed
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2
 
 lint: .venv/installed
 	$(BIN)/ruff check .

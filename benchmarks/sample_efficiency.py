@@ -13,8 +13,8 @@ noisy run goes on to 150 at least. "After 100" is the true accuracy of the incum
 the best score that the search saw, in percent, mean and standard deviation over the seeds.
 
 Each run is appended to FOLDER/sample_efficiency.jsonl when it ends, and read instead of repeated
-the next time; remove the file after a change of the optimisers. 30 seeds take about an hour on one
-core, most of it Optuna's; --quick takes 4 seeds. The plot needs the extra `bench`.
+the next time; remove the file after a change of the optimisers. 30 seeds take about half an hour
+on one core, most of it Optuna's; --quick takes 4 seeds. The plot needs the extra `bench`.
 """
 
 import os

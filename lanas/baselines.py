@@ -148,7 +148,7 @@ class BayesianSearch(Guided):
         space: Space,
         budgets: HalfSpaces | None = None,
         *,
-        initial: int = 10,
+        initial: int = 15,
         relearn: int = 5,
         **settings: Any,
     ) -> None:

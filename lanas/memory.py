@@ -94,7 +94,7 @@ class Memory:
     def remember(self, trials: Sequence[Trial]) -> None:
         """Add trials; UserError for one not of the space, or without one of the objectives."""
         archs = self.space.canonical([self.space.check(trial.arch) for trial in trials])
-        points = np.array([self._worth(trial) for trial in trials])
+        points = np.array([self._worth(trial) for trial in trials], dtype=float)
         failed = ~np.isfinite(points).all(axis=1)
         points[failed] = math.nan
         scores = [math.nan if bad else t.score for t, bad in zip(trials, failed, strict=True)]
@@ -109,7 +109,7 @@ class Memory:
         self._reward = None
 
     def _worth(self, trial: Trial) -> list[float]:
-        if trial.score is None:
+        if trial.score is None or not math.isfinite(trial.score):
             return [math.nan] * len(self.objectives)
         missing = [name for name in self.objectives if name not in {"score", *trial.costs}]
         if missing:

@@ -18,7 +18,7 @@ def dominance_counts(points: ArrayLike) -> Ints:
     """By how many points each is dominated, int [n] (Fonseca and Fleming 1993, section 3.3).
 
     With one objective that is the number of better ones. Takes n² comparisons where there are
-    more, of 10,000 points in about a tenth of a second.
+    more, of 10,000 points in about 0.15 seconds.
     """
     given = _as_points(points)
     valid = np.isfinite(given).all(axis=1)

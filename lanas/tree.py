@@ -112,7 +112,7 @@ def splits_in_words(tree: Tree, space: Space, count: int, mean: Floats | None = 
 
     mean: [nodes], what to print as a node's worth instead of the mean reward, say its mean score.
 
-        all 60 trials: 31 at +0.62 have edge4 more conv3x3, less none; ...; the other 29 at -0.66
+        all 60 trials: 31 at 0.9312 have edge4 more conv3x3, less none; ...; the other 29 at 0.8745
     """
     mean = tree.reward if mean is None else mean
     lines = []
@@ -121,8 +121,8 @@ def splits_in_words(tree: Tree, space: Space, count: int, mean: Floats | None = 
         reasons = "; ".join(_reasons(tree.weights[node], space))
         lines.append(
             f"{_name(tree, node)} {tree.trials[node]} trials: "
-            f"{tree.trials[good]} at {mean[good]:+.4g} have {reasons}; "
-            f"the other {tree.trials[bad]} at {mean[bad]:+.4g}"
+            f"{tree.trials[good]} at {mean[good]:.4g} have {reasons}; "
+            f"the other {tree.trials[bad]} at {mean[bad]:.4g}"
         )
     return lines
 

@@ -241,7 +241,9 @@ def test_an_exhausted_leaf_gives_way_to_its_parent() -> None:
     """All of the best leaf is told: what comes next is in the parent's region, not in the leaf."""
     space = toys.plain(choices=4, options=3)
     table = toys.with_pairs(space, seed=0)
-    optimiser = LaNAS(space, seed=0, initial=30, select=1000, height=2, exploration=0.0)
+    optimiser = LaNAS(
+        space, seed=0, initial=30, select=1000, height=2, min_trials=3, exploration=0.0
+    )
     toys.search(optimiser, table, 30)
     (_, leaf), depth = next(optimiser.proposals()), 2
     assert len(leaf) == depth
@@ -300,3 +302,14 @@ def test_known_optima_are_canonical() -> None:
     space, table = toys.nasbench_macro()
     best = max(space.enumerate().tolist(), key=lambda arch: table[tuple(arch)])
     assert table[tuple(best)] == max(table.values()) == pytest.approx(93.127, abs=5e-4)
+
+
+def test_whole_numbers_and_failures_without_costs_are_trials() -> None:
+    """An int score is a score; nan without the costs that are objectives is a failed trial."""
+    space = toys.plain(3, 3)
+    optimiser = LaNAS(space, seed=0, objectives=("score", "cost"))
+    optimiser.tell([Trial((0, 0, 0), 1, {"cost": 2}), Trial((1, 0, 0), float("nan"))])
+    optimiser.tell([Trial((2, 0, 0), None)])
+    assert optimiser.points[0].tolist() == [1, -2]
+    assert np.isnan(optimiser.points[1:]).all()
+    assert (optimiser.reward[0] > optimiser.reward[1:]).all()

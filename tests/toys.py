@@ -53,6 +53,26 @@ def mixed() -> Space:
     return Space("mixed", choices, rewrite)
 
 
+def nasnet(nodes: int = 10, operations: int = 2) -> Space:
+    """Two picks of (input, operation) for each node, of the cell's two inputs and earlier nodes.
+
+    The code of an option has two ones. 1.6e21 points with ten nodes and two operations.
+    """
+    choices = []
+    for node in range(nodes):
+        inputs = [f"in{i}" for i in range(2)] + [f"node{i}" for i in range(node)]
+        options = tuple(f"{i}-op{o}" for i in inputs for o in range(operations))
+        code = np.concatenate(
+            [
+                np.repeat(np.eye(len(inputs)), operations, axis=0),
+                np.tile(np.eye(operations), (len(inputs), 1)),
+            ],
+            axis=1,
+        )
+        choices += [Choice(f"node{node}{side}", options, code) for side in ("left", "right")]
+    return Space("nasnet", tuple(choices))
+
+
 def random_space(rng: np.random.Generator) -> Space:
     """Up to 400 raw points, with conditions and multi-hot codes at random."""
     choices: list[Choice] = []
