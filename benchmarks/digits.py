@@ -25,10 +25,10 @@ def script(name: str, *arguments: str) -> None:
     subprocess.run([sys.executable, ROOT / name, *arguments], check=True, cwd=ROOT)
 
 
-def accuracies(run: Path, archs: str) -> list[float]:
+def accuracies(run: Path, archs: str, seed: int) -> list[float]:
     """Retrain what --arch names and give the test accuracy of each, in percent."""
     before = set(run.glob("retrain/*/result.json"))
-    script("retrain.py", str(run), "--arch", archs)
+    script("retrain.py", str(run), "--arch", archs, "--seed", str(seed))
     results = set(run.glob("retrain/*/result.json")) - before
     return [100 * json.loads(path.read_text())["test"] for path in sorted(results)]
 
@@ -52,9 +52,9 @@ def main() -> None:
             recipe = ROOT / "recipes" / "digits.yaml"
             script("train_supernet.py", str(run), "--config", str(recipe), "--seed", str(seed))
             script("search.py", str(run), "--seed", str(seed))
-            found = accuracies(run, "best")
+            found = accuracies(run, "best", seed)
             spent = time.monotonic() - start
-            beside = accuracies(run, f"random:{args.random}")
+            beside = accuracies(run, f"random:{args.random}", seed)
             kept.write_text(json.dumps({"best": found, "random": beside, "seconds": spent}))
         result = json.loads(kept.read_text())
         best += result["best"]
