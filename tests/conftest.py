@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from supernet.data import Data, load
+from tests.images import npz
 from tests.scripts import RETRAIN, SEARCH, TINY, answer
 
 torch.set_num_threads(1)
@@ -40,3 +42,15 @@ def retrained(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(trained: Path, tmp_path: Path) -> Path:
     """A copy of that run, to be written to."""
     return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+@pytest.fixture(scope="session")
+def digits() -> Data:
+    """Real grey images of 8x8 pixels, ten classes."""
+    return load("digits")
+
+
+@pytest.fixture(scope="session")
+def colour(tmp_path_factory: pytest.TempPathFactory) -> Data:
+    """Small colour images with a test set of their own, three classes."""
+    return load(npz(tmp_path_factory.mktemp("colour")))

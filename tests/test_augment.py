@@ -6,20 +6,8 @@ import pytest
 import torch
 
 from supernet.augment import Augment
-from supernet.data import Data, load
+from supernet.data import Data
 from supernet.errors import UserError
-from tests.images import npz
-
-
-@pytest.fixture(scope="module")
-def digits() -> Data:
-    return load("digits")
-
-
-@pytest.fixture(scope="module")
-def colour(tmp_path_factory: pytest.TempPathFactory) -> Data:
-    return load(npz(tmp_path_factory.mktemp("colour")))
-
 
 # -- augmentation ------------------------------------------------------------------------------
 

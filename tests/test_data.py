@@ -21,16 +21,6 @@ from tests.images import arrays, epoch, npz
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
-@pytest.fixture(scope="module")
-def digits() -> Data:
-    return load("digits")
-
-
-@pytest.fixture(scope="module")
-def colour(tmp_path_factory: pytest.TempPathFactory) -> Data:
-    return load(npz(tmp_path_factory.mktemp("colour")))
-
-
 # -- batches -----------------------------------------------------------------------------------
 
 

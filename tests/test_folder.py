@@ -11,18 +11,7 @@ from sklearn.datasets import load_digits
 from supernet.augment import Augment
 from supernet.data import Data, load
 from supernet.errors import UserError
-from tests.images import epoch, npz
-
-
-@pytest.fixture(scope="module")
-def digits() -> Data:
-    return load("digits")
-
-
-@pytest.fixture(scope="module")
-def colour(tmp_path_factory: pytest.TempPathFactory) -> Data:
-    return load(npz(tmp_path_factory.mktemp("colour")))
-
+from tests.images import epoch
 
 # -- image folders -----------------------------------------------------------------------------
 

@@ -56,7 +56,7 @@ def rewritten(path: Path) -> Callable[[], bool]:
 
 def epochs_done(checkpoint: Path) -> int:
     """How many epochs the checkpoint holds, 0 where there is none."""
-    return int(torch.load(checkpoint)["epoch"]) + 1 if checkpoint.exists() else 0
+    return int(torch.load(checkpoint, weights_only=True)["epoch"]) + 1 if checkpoint.exists() else 0
 
 
 # -- training ------------------------------------------------------------------------------------

@@ -12,17 +12,6 @@ from supernet.errors import UserError
 from supernet.splits import SPLITS, read_splits, save_splits
 from tests.images import npz
 
-
-@pytest.fixture(scope="module")
-def digits() -> Data:
-    return load("digits")
-
-
-@pytest.fixture(scope="module")
-def colour(tmp_path_factory: pytest.TempPathFactory) -> Data:
-    return load(npz(tmp_path_factory.mktemp("colour")))
-
-
 # -- splits ------------------------------------------------------------------------------------
 
 
