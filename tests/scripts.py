@@ -108,6 +108,7 @@ def _process(
 ) -> None:
     """die_at: SIGKILL just before the file so numbered takes its place. file_limit: bytes."""
     sys.stdout = sys.stderr = open(said, "w", buffering=1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell put us behind
     replace, left = os.replace, iter(range(die_at - 1, -1, -1))
 
     def dying(*args: Any, **kwargs: Any) -> None:
