@@ -40,7 +40,7 @@ def parser() -> ArgumentParser:
     p.add_argument("--seed", type=cli.AtLeast(0), default=0, help="of everything random")
     p.add_argument("--optimiser", default="lanas", help=", ".join(optimisers))
     p.add_argument(
-        "--preset", default="default", help="default, or paper: LaNAS exactly as published"
+        "--preset", default="default", help="default, or paper: the settings of the publication"
     )
     p.add_argument(
         "--objective",

@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 
 from lanas.memory import Memory, Rows, raw_rewards
-from lanas.memory import normal_scores as normal_scores
 from lanas.region import Bools, HalfSpaces, everything, find_starts, neighbours, walk
 from lanas.surrogate import (
     Kernel,
