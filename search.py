@@ -221,7 +221,11 @@ def of_supernet(run: Run, args: Namespace, device: str) -> Problem:
     supernet = spaces.network(**own.located(run.config["network"], run.path))
     load_weights(supernet, run.weights)
     supernet.to(device)
-    costs = cost.of_supernet(supernet, data.shape)
+    try:
+        costs = cost.of_supernet(supernet, data.shape)
+    except ValueError as error:  # only a space of the user's own has such costs
+        name = run.config["network"]["name"]
+        raise UserError(f"{error}; {own.CHECK} {name} tries all rules") from None
     objectives(args, [*costs, "latency"])
     fitted = None
     if wants_latency := "latency" in (*args.objective, *limits(args)):

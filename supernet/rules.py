@@ -71,7 +71,7 @@ def at(space: Space, arch: Arch) -> Iterator[None]:
             words = space.words(arch)
         except Exception:  # the space itself is what is broken
             words = str(arch)
-        what = str(error) if isinstance(error, Broken) else own.described(error)
+        what = str(error) if isinstance(error, Broken | UserError) else own.described(error)
         raise Broken(f"{what}; at {words}") from None
 
 
