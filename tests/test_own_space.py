@@ -160,7 +160,7 @@ def test_a_whole_width_stays_whole(tmp_path: Path) -> None:
 def test_a_space_that_is_no_function(tmp_path: Path) -> None:
     path = write(tmp_path, ("def space():\n    a =", "if True:\n    a ="), ("return", "space ="))
     assert spaces.space_of({"name": str(path)}).size == 3
-    with pytest.raises(UserError, match="options names: .* takes none"):
+    with pytest.raises(UserError, match=r"options names: .* takes none"):
         spaces.space_of({"name": str(path), "options": {"names": 1}})
 
 

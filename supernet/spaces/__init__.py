@@ -31,6 +31,7 @@ def resolve(name: str) -> str:
 
     Raises UserError where there is no family, file or module of that name. Imports none.
     """
+    name = str(name)  # a recipe's may be a number
     if name in names():
         return name
     if own.is_file(name) or own.source(name) is not None:
