@@ -31,7 +31,7 @@ CHECK = "python -m supernet.spaces.check"
         ([("Supernet(nn.Module)", "Supernet(list)"), ("__init__()", "__init__([])")], ("nn.Modu",)),
         ([("return self.head(x.mean((2, 3)))", "return x")], ("rule forward", "at a=", CHECK)),
         ([("arch=None", "y=None, z=None")], ("rule fix", "'arch'", CHECK)),
-        ([('("x", "y"), when=', '("x", "y"), np.full((2, 1), np.nan), when=')], ("rule encode", CHECK)),
+        ([('"y"), when=', '"y"), np.full((2, 1), np.nan), when=')], ("rule encode", CHECK)),
         ([("(a, b))", "(a, b), lambda archs: 1 - archs)")], ("rule canonical", CHECK)),
         ([("        self.settings =", "        _ =")], ("rule settings", "self.settings", CHECK)),
         ([("for names, i in zip(self.names", 'for names, i in zip((("one", "two"), "xy")')],

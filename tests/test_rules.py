@@ -65,7 +65,7 @@ PRODUCT = (  # the cost of b, as often as a says
             ],
             "not active alone; at a=one",
         ),
-        ("canonical", [("(a, b))", "(a, b), lambda archs: 1 - archs)")], "[0 0], and of that [1 1]"),
+        ("canonical", [("(a, b))", "(a, b), lambda archs: 1 - archs)")], "gives [0 0], and of "),
         ("canonical", [("(a, b))", "(a, b), lambda archs: archs + 5)")], "a is 6, allowed is 0"),
         ("canonical", [("(a, b))", "(a, b), lambda archs: archs[:, :1])")], "canonical is ["),
         ("words", [('Choice("b"', 'Choice("b,c"')], "no choice 'b'"),
