@@ -12,7 +12,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from supernet import cli
+from supernet import cli, own
 from supernet.errors import UserError
 from supernet.run import Run, TrialLog, lock, read_json, settle, write_json
 from supernet.space import Arch, Space, arch_id
@@ -87,8 +87,8 @@ def main() -> None:
     from supernet.export import load_weights
     from supernet.splits import read_splits
 
-    network = run.config["network"]
-    space = spaces.family(network["name"]).space(network["depth"])
+    network = own.located(run.config["network"], run.path)
+    space = spaces.space_of(network)
     log = TrialLog(run.path / "search" / "trials.jsonl")
     archs = [space.check(arch) for arch in select(args.arch, space, log, args.seed)]
     data = cli.load_data(run.config, device, args.workers, read_splits(run.path / "splits.npz"))
@@ -130,9 +130,8 @@ def retrain(
     from supernet.training import Training, fit
 
     # -- network --
-    network = run.config["network"]
     torch.manual_seed(args.seed)
-    net = spaces.network(**network, arch=arch)
+    net = spaces.network(**own.located(run.config["network"], run.path), arch=arch)
     if supernet is not None:
         net.load_state_dict(inherited(net, supernet))
 
@@ -145,12 +144,13 @@ def retrain(
     net.eval()
     images = next(iter(data.batches("test", 64)))[0]
     config = {
-        "network": network | {"arch": arch},
+        "network": run.config["network"] | {"arch": arch},
         "data": data.name,
         "input": list(data.shape),
         "mean": data.mean.tolist(),
         "std": data.std.tolist(),
     }
+    own.keep(run.path / own.COPY, folder)
     differences = export(net, folder, config, images)
 
     # -- test, once --
@@ -158,7 +158,7 @@ def retrain(
     latency = {f"batch {n}": measure(net, data.shape, n) for n in (1, 64)}
     return {
         "arch": arch,
-        "words": run.config["network"]["name"] + ": " + net.space.words(net.space.only()),
+        "words": net.space.name + ": " + net.space.words(net.space.only()),
         "test": score(net, data.batches("test", 256), data, training["task"]),
         "test_images": len(data.splits["test"]),
         **cost.count(net, data.shape),

@@ -3,13 +3,16 @@
 from torch import Tensor, nn
 
 
+def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+    """A convolution that keeps the size up to its stride, without bias."""
+    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+
+
 def conv_bn(
     inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1
 ) -> list[nn.Module]:
-    """A convolution that keeps the size up to its stride, without bias, and its batch norm."""
-    padding = kernel // 2
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
-    return [conv, nn.BatchNorm2d(outputs)]
+    """`conv` and its batch norm."""
+    return [conv(inputs, outputs, kernel, stride, groups), nn.BatchNorm2d(outputs)]
 
 
 class ReLUConvBN(nn.Sequential):
