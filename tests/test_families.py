@@ -11,7 +11,11 @@ from supernet.space import Arch, as_tuples
 from supernet.spaces import names, network
 from supernet.subnet import extract
 
-TINY = {"nb201": {"width": 4, "depth": [1, 2, 1]}, "macro": {"width": 4, "depth": [2, 3, 3]}}
+TINY = {
+    "nb201": {"width": 4, "depth": [1, 2, 1]},
+    "macro": {"width": 4, "depth": [2, 3, 3]},
+    "nasnet": {"width": 4, "depth": [1, 1, 1]},
+}
 ARCHS = 50
 
 
