@@ -29,6 +29,7 @@ def parser() -> ArgumentParser:
     p.add_argument("run", help="the run folder; made where it is not there")
     p.add_argument("--config", action="config", help="a recipe: a YAML file of these settings")
     cli.add_device_arguments(p)
+    cli.add_devices_argument(p)
     cli.add_data_arguments(p)
     p.add_argument("--space", default="nb201", help=f"the search space: {', '.join(names())}")
     p.add_argument("--width", type=int | None, default=None, help="channels; the family's own")
@@ -55,7 +56,7 @@ def parser() -> ArgumentParser:
 
 def settings(args: Namespace) -> dict[str, Any]:
     """What makes this run the run that it is; where it runs, and how fast, is left out."""
-    apart = ("run", "config", "device", "threads", "workers", "search", "retrain")
+    apart = ("run", "config", "device", "devices", "threads", "workers", "search", "retrain")
     return {name: value for name, value in vars(args).items() if name not in apart}
 
 
@@ -80,6 +81,7 @@ def main() -> None:
             write_json(run.path / "defaults.json", defaults(args))
         print(f"already trained: {run.weights}; next: python search.py {run.path}")
         return
+    cli.one_process_a_device(args, __file__)
     device = cli.device(args)
 
     import torch
@@ -122,7 +124,7 @@ def main() -> None:
             f"supernet {args.space} of {net.space.size:,} architectures on {data.name}: "
             f"{len(data.splits['train'])} images, {device}, {args.epochs} epochs"
         )
-        fit(module, folder, device=device, precision=args.precision)
+        fit(module, folder, device=device, precision=args.precision, devices=args.devices)
         save_weights(net, run.weights)
     print(f"trained: {run.weights}; next: python search.py {run.path}")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
+from supernet import devices
 from supernet.errors import UserError
 from supernet.run import Run, read_json
 
@@ -67,14 +68,19 @@ def main(body: Callable[[], None]) -> None:
 
 
 def device(args: Namespace) -> str:
-    """Set --threads and give the device of --device; UserError where this machine has none such."""
+    """Set --threads and give the device of --device; UserError where this machine has none such.
+
+    Of several devices it is the one of this process.
+    """
     import torch
 
     if args.threads:
         torch.set_num_threads(args.threads)
     name: str = args.device
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if devices.launched() and name == "cuda":
+        return f"cuda:{devices.rank()}"
     kind, _, index = name.partition(":")
     present = {"cpu": 1, "cuda": torch.cuda.device_count()}
     if present.get(kind, 0) and (not index or (index.isdecimal() and int(index) < present[kind])):
@@ -193,13 +199,58 @@ def load_data(config: dict[str, Any], device: str, workers: int, splits: Any = N
     )
 
 
+# -- several devices -----------------------------------------------------------------------------
+
+
+def add_devices_argument(p: ArgumentParser) -> None:
+    """How many devices train; norms see each its own share of a batch, else the result is equal."""
+    p.add_argument(
+        "--devices",
+        type=AtLeast(1),
+        default=1,
+        help="of --device that train together, a process each",
+    )
+
+
+def one_process_a_device(args: Namespace, script: str) -> None:
+    """Start the processes of --devices, wait for them and leave; returns in each of them.
+
+    script: the file to run. UserError where this machine has too few, or they cannot share a batch.
+    """
+    if args.devices == 1:
+        return
+    if devices.launched():
+        devices.end_with_parent()
+        return
+    if args.batch_size % args.devices:
+        raise UserError(
+            f"--batch-size {args.batch_size} cannot be shared equally by --devices {args.devices}"
+        )
+    if ":" in args.device:
+        raise UserError(f"--device {args.device} is one device; --devices {args.devices} need cuda")
+    if args.device != "cpu":
+        import torch
+
+        here = torch.cuda.device_count()
+        if args.device == "cuda" or here:
+            if args.devices > here:
+                raise UserError(f"--devices {args.devices}: this machine has {here} of cuda")
+    devices.launch(script, args.devices)
+    sys.exit(0)
+
+
 # -- training ------------------------------------------------------------------------------------
 
 
 def add_training_arguments(p: ArgumentParser, epochs: int) -> None:
     """How a network is trained: the same for a supernet and for one architecture."""
     p.add_argument("--epochs", type=AtLeast(1), default=epochs, help="passes over the images")
-    p.add_argument("--batch-size", type=AtLeast(1), default=64, help="images a step")
+    p.add_argument(
+        "--batch-size", type=AtLeast(1), default=64, help="images a batch, of all devices together"
+    )
+    p.add_argument(
+        "--accumulate", type=AtLeast(1), default=1, help="batches a step, one after the other"
+    )
     p.add_argument("--lr", type=AtLeast(0.0), default=0.05, help="peak learning rate")
     p.add_argument("--momentum", type=AtLeast(0.0, 1.0), default=0.9, help="Nesterov's")
     p.add_argument(
@@ -248,9 +299,11 @@ def training_arguments(config: dict[str, Any], data: "Data", split: str) -> dict
     one_of("precision", config["precision"], PRECISIONS)
     if config["precision"] == "fp16" and data.labels.device.type == "cpu":
         raise UserError("precision 'fp16' needs a GPU; on the processor it is one of 32, bf16")
-    data.batches(split, config["batch_size"], drop_last=True)  # raises where that is too large
+    images = config["batch_size"] * config["accumulate"]
+    data.batches(split, images, drop_last=True)  # raises where that is too large
     crop = data.crop if config["crop"] is None else config["crop"]
-    same = ("epochs", "lr", "momentum", "weight_decay", "warmup", "clip", "seed", "distill")
+    same = ("epochs", "lr", "momentum", "weight_decay", "warmup", "clip", "seed")
+    same += ("distill", "accumulate")
     return {
         "task": classification(config["label_smoothing"], config["temperature"]),
         "teacher": teacher(config),
