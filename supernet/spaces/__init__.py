@@ -32,8 +32,9 @@ def network(
     *,
     classes: int,
     channels: int,
-    width: int,
+    width: float,
     depth: Sequence[int],
+    options: dict[str, Any] | None = None,
     arch: Sequence[int] | None = None,
 ) -> "nn.Module":
     """The supernet of a family, or with `arch` the network of that one architecture.
@@ -43,7 +44,7 @@ def network(
     import torch
 
     module = family(name)
-    space = module.space(depth)
+    space = module.space(depth, **(options or {}))
     if arch is not None:
         space = space.fix(arch)
     net: nn.Module = module.Supernet(space, classes, channels, width, depth)
