@@ -17,7 +17,7 @@ from supernet.subnet import extract, inherited
 TINY: dict[str, dict[str, Any]] = {
     "nb201": {"width": 4, "depth": [1, 2, 1]},
     "macro": {"width": 4, "depth": [2, 3, 3]},
-    "mbconv": {"width": 0.1, "depth": [1, 3, 2, 1, 2], "options": {"resolutions": [8, 16]}},
+    "mbconv": {"width": 0.1, "depth": [1, 2, 1, 1, 3], "options": {"resolutions": [8, 16]}},
 }
 ARCHS = 50
 
@@ -101,7 +101,7 @@ def test_canonical_form_is_the_same_network(name: str) -> None:
             subnet(x)
         assert used == convolutions, space.words(arch)
     costs = of_supernet(net, shape)
-    for arch in as_tuples(canonical[:20]):
+    for arch in as_tuples(canonical[:10]):
         counted = count(extract(net, arch, inherit=False), shape)
         assert {k: round(c(space, [arch])[0]) for k, c in costs.items()} == counted
 
