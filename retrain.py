@@ -140,7 +140,7 @@ def main() -> None:
         results.append((folder, read_json(folder / "result.json")))
     console().print(retrained_table([result for _, result in results], log.trials))
     for folder, _ in results:
-        for name in ("model.safetensors", "model.onnx", "model.pt2", "result.json"):
+        for name in (*read_json(folder / "result.json")["difference_of_logits"], "result.json"):
             print(folder / name)
 
 
@@ -157,7 +157,7 @@ def retrain(
     from supernet.evaluate import score
     from supernet.export import export
     from supernet.latency import measure
-    from supernet.subnet import inherited
+    from supernet.subnet import inherited, input_shape
     from supernet.training import Training, fit
 
     # -- network --
@@ -183,11 +183,12 @@ def retrain(
     if args.auxiliary:
         net.auxiliary = None  # it has done its part
     net.eval()
+    shape = input_shape(net, data.shape)
     images = next(iter(data.batches("test", 64)))[0]
     config = {
         "network": run.config["network"] | {"arch": arch},
         "data": data.name,
-        "input": list(data.shape),
+        "input": list(shape),
         "mean": data.mean.tolist(),
         "std": data.std.tolist(),
     }
@@ -196,13 +197,13 @@ def retrain(
 
     # -- test, once --
     net.to(device)
-    latency = {f"batch {n}": measure(net, data.shape, n) for n in (1, 64)}
+    latency = {f"batch {n}": measure(net, shape, n) for n in (1, 64)}
     return {
         "arch": arch,
         "words": net.space.name + ": " + net.space.words(net.space.only()),
         "test": score(net, data.batches("test", 256), data, training["task"]),
         "test_images": len(data.splits["test"]),
-        **cost.count(net, data.shape),
+        **cost.count(net, shape),
         "latency": {"device": device, "threads": torch.get_num_threads(), **latency},
         "difference_of_logits": differences,
     }

@@ -24,7 +24,7 @@ from supernet.space import Arch, Space
 from supernet.spaces import names, resolve
 
 if TYPE_CHECKING:
-    from supernet.cost import LinearCost
+    from supernet.cost import Cost
     from supernet.latency import Fit
 
 # -- arguments -----------------------------------------------------------------------------------
@@ -273,15 +273,14 @@ def latency(run: Run, args: Namespace, supernet: Any, shape: tuple[int, int, int
     return fitted
 
 
-def within(space: Space, costs: dict[str, "LinearCost"], limits: dict[str, float]) -> HalfSpaces:
+def within(space: Space, costs: dict[str, "Cost"], limits: dict[str, float]) -> HalfSpaces:
     """The budgets as half-spaces; UserError that names the smallest that something meets."""
-    from lanas.region import budget, everything, solve
+    from lanas.region import budget, everything
 
     region = everything(space)
     for name, limit in limits.items():
         cost = costs[name]
-        least = solve(space, region, cost.weights)
-        assert least is not None  # every budget before this one is met by something
+        least = smallest(space, region, cost)
         lowest = float(cost(space, [least])[0])
         if lowest > limit:
             given = ", ".join(f"--max-{other} {limits[other]:g}" for other in limits)
@@ -290,8 +289,21 @@ def within(space: Space, costs: dict[str, "LinearCost"], limits: dict[str, float
                 f"the rest is {lowest:.10g} ({space.words(least)})"
             )
         # Half a unit of slack for whole numbers: the same architectures, and no rounding matters.
-        region &= budget(cost.weights, cost.base, limit + 0.5 * cost.whole)
+        for weights, base, most in cost.rows(space, limit + 0.5 * cost.whole):
+            region &= budget(weights, base, most)
     return region
+
+
+def smallest(space: Space, region: HalfSpaces, cost: "Cost") -> Arch:
+    """The architecture of the least cost inside `region`, in which there is something."""
+    from lanas.region import solve
+
+    found = []
+    for piece, indicator in cost.pieces(space):
+        inside = region if indicator is None else region & HalfSpaces(indicator[None], [0.5])
+        arch = solve(space, inside, piece.weights)
+        found += [] if arch is None else [arch]
+    return min(found, key=lambda arch: float(cost(space, [arch])[0]))
 
 
 if __name__ == "__main__":

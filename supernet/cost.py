@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from supernet.space import Floats, Space, as_tuples
@@ -22,19 +24,82 @@ def on_meta(supernet: nn.Module) -> nn.Module:
     return net.eval()
 
 
-def count(net: nn.Module, shape: Sequence[int]) -> dict[str, int]:
+class Remembered(TorchFunctionMode):
+    """A counter of operations on meta tensors that runs equal ones once, however many networks.
+
+    Meta tensors are for networks too large to hold; they compute shapes alone, and slowly: a
+    forward pass takes ten times that of a real one, nearly all of it for operations and shapes that
+    an earlier network had as well.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0
+        self.known: dict[Any, tuple[Any, int]] = {}
+
+    def __enter__(self) -> "Remembered":
+        self.flops = 0
+        super().__enter__()
+        return self
+
+    def get_total_flops(self) -> int:
+        """As of torch's FlopCounterMode: of all operations since it was entered."""
+        return self.flops
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        given = (*args, *kwargs.values())
+        if getattr(func, "__name__", "") in ("__get__", "__set__") or not any(map(_on_meta, given)):
+            return func(*args, **kwargs)
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0]  # nothing to draw
+        key = (func, *kwargs, *map(_described, given))
+        if key not in self.known:
+            with FlopCounterMode(display=False) as counter:
+                result = func(*args, **kwargs)
+            self.known[key] = result, counter.get_total_flops()
+        result, flops = self.known[key]
+        self.flops += flops
+        return result
+
+
+def _on_meta(argument: Any) -> bool:
+    if isinstance(argument, (tuple, list)):
+        return any(map(_on_meta, argument))
+    return isinstance(argument, Tensor) and argument.is_meta
+
+
+def _described(argument: Any) -> Any:
+    """All of an operation's argument that the shape of its result depends on."""
+    if isinstance(argument, Tensor):
+        return tuple(argument.shape), argument.stride(), argument.dtype
+    if isinstance(argument, (tuple, list)):
+        return tuple(map(_described, argument))
+    return repr(argument)
+
+
+def count(
+    net: nn.Module,
+    shape: Sequence[int],
+    arch: Sequence[int] | None = None,
+    *,
+    counter: Remembered | None = None,
+) -> dict[str, int]:
     """MACs of one image of `shape` (channels, height, width) and parameters of a network.
 
     Multiply-accumulates of convolutions and matrix products; torch's counter counts two a MAC.
+    arch: the one that runs, where the network has several; the parameters are of all. counter: of
+    earlier networks, all on the meta device.
     """
     parameter = next(net.parameters())
-    counter = FlopCounterMode(display=False)
-    training = net.training
-    with torch.no_grad(), counter:
-        net.eval()(torch.empty(1, *shape, device=parameter.device))
+    training, flops = net.training, counter or FlopCounterMode(display=False)
+    with torch.no_grad(), flops:
+        net.eval()(torch.empty(1, *shape, device=parameter.device), arch)
     net.train(training)
     params = sum(parameter.numel() for parameter in net.parameters())
-    return {"macs": counter.get_total_flops() // 2, "params": params}
+    return {"macs": flops.get_total_flops() // 2, "params": params}
 
 
 # -- linear in the encoding ----------------------------------------------------------------------
@@ -53,6 +118,64 @@ class LinearCost:
         """The cost of each architecture, [n]."""
         cost: Floats = self.base + space.encode(archs) @ self.weights
         return np.rint(cost) if self.whole else cost
+
+    def pieces(self, space: Space) -> list[tuple["LinearCost", Floats | None]]:
+        """Itself, which holds everywhere; see `CostPerOption`."""
+        return [(self, None)]
+
+    def rows(self, space: Space, limit: float) -> list[tuple[Floats, float, float]]:
+        """The architectures within `limit`: those of `base + weights · φ <= limit`."""
+        return [(self.weights, self.base, limit)]
+
+
+@dataclass(frozen=True, eq=False)
+class CostPerOption:
+    """cost(a) = costs[o](a), o the option of one choice that `a` takes: linear for each option.
+
+    The choice is always active and its code is one-hot.
+    """
+
+    name: str
+    choice: str
+    costs: tuple[LinearCost, ...]
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is a count."""
+        return self.costs[0].whole
+
+    def __call__(self, space: Space, archs: ArrayLike) -> Floats:
+        """The cost of each architecture, [n]."""
+        archs = space.as_array(archs)
+        where = [choice.name for choice in space.choices].index(self.choice)
+        each = np.stack([cost(space, archs) for cost in self.costs])
+        found: Floats = each[archs[:, where], np.arange(len(archs))]
+        return found
+
+    def pieces(self, space: Space) -> list[tuple[LinearCost, Floats | None]]:
+        """Each linear cost, and the weights [width] whose sum is 1 where it holds and else 0."""
+        where = [choice.name for choice in space.choices].index(self.choice)
+        first = space.columns[where].start
+        return [(cost, np.eye(space.width)[first + o]) for o, cost in enumerate(self.costs)]
+
+    def rows(self, space: Space, limit: float) -> list[tuple[Floats, float, float]]:
+        """The architectures within `limit`, exactly: all of `base + weights · φ <= limit`.
+
+        A row an option. Where another option is taken it holds for everything: it has room for the
+        largest cost that there is.
+        """
+        rows = []
+        for cost, indicator in self.pieces(space):
+            largest = cost.base + sum(
+                float((choice.code @ cost.weights[columns]).max(initial=0.0))
+                for choice, columns in zip(space.choices, space.columns, strict=True)
+            )
+            room = max(0.0, largest - limit)
+            rows.append((cost.weights + room * indicator, cost.base, limit + room))
+        return rows
+
+
+Cost = LinearCost | CostPerOption
 
 
 def linear(
@@ -97,12 +220,33 @@ def _spanning_rows(rows: Floats) -> list[int]:
     return [int(i) for i in pivots[:rank]]
 
 
-def of_supernet(supernet: nn.Module, shape: Sequence[int]) -> dict[str, LinearCost]:
-    """MACs and parameters of every architecture of a supernet on images of `shape`."""
-    net = on_meta(supernet)
-    space = net.space
+def of_supernet(supernet: nn.Module, shape: Sequence[int]) -> dict[str, Cost]:
+    """MACs and parameters of every architecture of a supernet on images of `shape`.
 
-    def measure(arch: tuple[int, ...]) -> dict[str, int]:
-        return count(extract(net, arch, inherit=False), shape)
+    Where the supernet names a choice that scales the costs of the others (`scaled_by`, as a
+    resolution does), a cost that depends on it is linear for each of its options.
+    """
+    net, counter = on_meta(supernet), Remembered()
+    space: Space = net.space  # type: ignore[assignment]
+    scaled = getattr(net, "scaled_by", None)
+    if scaled is None:
 
-    return linear(space, measure)  # type: ignore[arg-type]
+        def measure(arch: tuple[int, ...]) -> dict[str, int]:
+            return count(extract(net, arch, inherit=False), shape, counter=counter)
+
+        return dict(linear(space, measure))
+    where = [choice.name for choice in space.choices].index(scaled)
+    options = range(len(space.choices[where].options))
+
+    def at_each(arch: tuple[int, ...]) -> dict[str, int]:
+        part = extract(net, arch, inherit=False, free=[scaled])
+        counted = {}
+        for option in options:
+            chosen = tuple(option if i == where else 0 for i in range(len(arch)))
+            found = count(part, shape, chosen, counter=counter)
+            counted |= {"params": found["params"], f"macs {option}": found["macs"]}
+        return counted
+
+    costs = linear(space, at_each)
+    macs = tuple(costs[f"macs {option}"] for option in options)
+    return {"macs": CostPerOption("macs", scaled, macs), "params": costs["params"]}

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from supernet.cost import LinearCost
+from supernet.cost import Cost
 from supernet.data import Batches, Data
 from supernet.errors import UserError, one_line
 from supernet.run import Trial
@@ -32,7 +32,7 @@ class SupernetEvaluator:
         supernet: nn.Module,
         data: Data,
         task: Task,
-        costs: dict[str, LinearCost],
+        costs: dict[str, Cost],
         *,
         split: str = "val",
         images: int = 2048,

@@ -1,10 +1,13 @@
 """A trained network as files that need nothing of this project, each checked against torch.
 
-`model.safetensors` with `config.json` (loaded by `supernet.load`), `model.onnx`, `model.pt2`.
+`model.safetensors` with `config.json` (loaded by `supernet.load`), `model.onnx`, `model.pt2`, and,
+where the family is one of timm's, `model.timm.safetensors` with `timm.json` (docs/export.md).
 """
 
+import json
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +17,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from supernet.errors import UserError
 from supernet.run import atomic, write_json
 
 TOLERANCE = 1e-4  # largest difference of a logit between torch and an exported file
+TIMM_TOLERANCE = 1e-5  # the same operations in the same order, in torch
 
 # -- weights -------------------------------------------------------------------------------------
 
@@ -106,13 +111,53 @@ def to_pt2(model: nn.Module, path: Path, images: Tensor) -> Predict:
     return lambda x: loaded(torch.from_numpy(x)).detach().numpy()
 
 
+def to_timm(net: nn.Module, folder: Path, config: dict[str, Any]) -> Predict:
+    """Write a network as one of timm's class MobileNetV3 and give back what timm makes of it.
+
+    net has a method `timm_config` and a state dict by timm's names. Images are normalised before
+    they enter, as timm does it: `timm.json` says by what.
+    """
+    data = {
+        "input_size": config["input"],
+        "mean": config["mean"],
+        "std": config["std"],
+        "interpolation": "bilinear",
+    }
+    write_json(folder / "timm.json", net.timm_config() | {"pretrained_cfg": data})  # type: ignore[operator]
+    save_weights(net, folder / "model.timm.safetensors")
+    again = Deployed(from_timm(folder), torch.tensor(data["mean"]), torch.tensor(data["std"]))
+    return lambda x: again.eval()(torch.from_numpy(x)).detach().numpy()
+
+
+def from_timm(folder: Path) -> nn.Module:
+    """The network of `to_timm`, by timm alone, in evaluation mode; the code of docs/export.md."""
+    from timm.layers import get_act_layer
+    from timm.models._efficientnet_blocks import SqueezeExcite
+    from timm.models._efficientnet_builder import decode_arch_def, round_channels
+    from timm.models.mobilenetv3 import MobileNetV3
+
+    settings = json.loads((folder / "timm.json").read_text())
+    settings.pop("pretrained_cfg")
+    squeeze = {"gate_layer": "hard_sigmoid", "force_act_layer": nn.ReLU}
+    net = MobileNetV3(
+        decode_arch_def(settings.pop("arch_def")),
+        act_layer=get_act_layer("hard_swish"),
+        se_layer=partial(SqueezeExcite, rd_round_fn=round_channels, **squeeze),
+        **settings,
+    )
+    net.load_state_dict(load_file(folder / "model.timm.safetensors"))
+    return net.eval()
+
+
 def export(
     net: nn.Module, folder: Path, config: dict[str, Any], images: Tensor
 ) -> dict[str, float]:
     """Write all forms of `net` to `folder`, load each again, and compare it with torch.
 
-    config: what `supernet.load` needs to build the network again; has `mean` and `std` [channels].
-    images: uint8 [n, channels, h, w], real ones, n at least 2.
+    config: what `supernet.load` needs to build the network again; has `mean` and `std` [channels],
+    and `input`, the shape of an image that the network works on (`subnet.input_shape`).
+    images: uint8 [n, channels, h, w], real ones, n at least 2, resized to that here, so that no
+    exported graph has to.
     Returns the largest absolute difference of a logit, by file. Raises RuntimeError where one is
     not under TOLERANCE.
     """
@@ -123,6 +168,9 @@ def export(
     mean, std = torch.tensor(config["mean"]), torch.tensor(config["std"])
     model = Deployed(net, mean, std).cpu().eval()
     x = images.cpu().float() / 255
+    side: list[int] = config["input"][1:]
+    if list(x.shape[2:]) != side:
+        x = interpolate(x, side, mode="bilinear", antialias=True)
     with torch.no_grad():
         expected = model(x).numpy()
     again = load(folder)
@@ -131,12 +179,15 @@ def export(
         "model.onnx": to_onnx(model, folder / "model.onnx", x),
         "model.pt2": to_pt2(model, folder / "model.pt2", x),
     }
+    if hasattr(net, "timm_config"):
+        predict["model.timm.safetensors"] = to_timm(net, folder, config)
     differences = {}
     for name, predictions in predict.items():
         differences[name] = float(np.abs(predictions(x.numpy()) - expected).max())
-        if not differences[name] < TOLERANCE:
+        allowed = TIMM_TOLERANCE if name == "model.timm.safetensors" else TOLERANCE
+        if not differences[name] < allowed:
             raise RuntimeError(
                 f"{folder / name} differs from torch by {differences[name]}, "
-                f"allowed is under {TOLERANCE}"
+                f"allowed is under {allowed}"
             )
     return differences

@@ -7,20 +7,22 @@ measured on architectures that the fit has not seen.
 import csv
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from supernet.cost import LinearCost
+from supernet.cost import Cost, CostPerOption, LinearCost
 from supernet.errors import UserError, one_line
 from supernet.run import read_json, write_json
-from supernet.space import Space, as_tuples
+from supernet.space import Archs, Floats, Space, as_tuples
+from supernet.subnet import input_shape
 
 RIDGE = 1e-3  # of the fit: little, against options that no sampled architecture has
 ROUNDS = 3  # passes over all architectures, the fastest of which counts: other work only adds
+ROUNDS_OF_SCALING = 10  # of the fit where a choice scales the others: each leaves less to mend
 HELD_OUT = 5  # every fifth architecture is kept from the fit, to tell its error
 
 
@@ -39,6 +41,7 @@ def measure(
     shape: channels, height, width of an image; batch: images at a time; arch: of a supernet.
     """
     device = next(net.parameters()).device
+    shape = input_shape(net, shape, arch)  # as it would be exported: nothing is resized in it
     x = torch.zeros(batch, *shape, device=device).to(memory_format=torch.channels_last)
     training = net.training
     net.eval()
@@ -62,7 +65,7 @@ class Fit:
     median_error, max_error: of |predicted - measured| / measured, fractions.
     """
 
-    cost: LinearCost
+    cost: Cost
     measured: int  # architectures, held-out ones among them
     median_error: float
     max_error: float
@@ -73,28 +76,65 @@ def fit(
 ) -> Fit:
     """Measure `archs` architectures drawn by `seed` on the supernet's device and fit a sum.
 
-    The held-out error is of a fit to four fifths of them; the cost returned is of all.
+    The held-out error is of a fit to four fifths of them; the cost returned is of all. Where one
+    choice scales the costs of the others, as a resolution does, it is a factor of the sum.
     """
     space: Space = supernet.space  # type: ignore[assignment]
     drawn = space.canonical(space.sample(np.random.default_rng(seed), 4 * archs))
-    chosen = list(dict.fromkeys(as_tuples(drawn)))[:archs]
+    chosen = np.array(list(dict.fromkeys(as_tuples(drawn)))[:archs])
     rounds = [
-        [measure(supernet, shape, batch, arch, runs=7, warmup=2)["median_ms"] for arch in chosen]
+        [
+            measure(supernet, shape, batch, arch, runs=7, warmup=2)["median_ms"]
+            for arch in as_tuples(chosen)
+        ]
         for _ in range(ROUNDS)
     ]
     times = np.min(rounds, axis=0)
-    phi = np.hstack([space.encode(chosen), np.ones((len(chosen), 1))])
     held = np.arange(len(chosen)) % HELD_OUT == HELD_OUT - 1
-    error = np.abs(phi[held] @ _ridge(phi[~held], times[~held]) / times[held] - 1)
-    weights = _ridge(phi, times)
-    cost = LinearCost("latency", float(weights[-1]), weights[:-1])
+    scaled = getattr(supernet, "scaled_by", None)
+    known = _fitted(space, chosen[~held], times[~held], scaled)
+    error = np.abs(known(space, chosen[held]) / times[held] - 1)
+    cost = _fitted(space, chosen, times, scaled)
     return Fit(cost, len(chosen), float(np.median(error)), float(error.max()))
+
+
+def _fitted(space: Space, archs: Archs, times: Floats, scaled: str | None) -> Cost:
+    """A sum over choices fitted to `times` [n] in ms, times a factor of each option of `scaled`.
+
+    Sum and factors by turns, each the least squares solution given the other.
+    """
+    phi = np.hstack([space.encode(archs), np.ones((len(archs), 1))])
+    if scaled is None:
+        weights = _ridge(phi, times)
+        return LinearCost("latency", float(weights[-1]), weights[:-1])
+    where = [choice.name for choice in space.choices].index(scaled)
+    takes = archs[:, where, None] == np.arange(len(space.choices[where].options))  # [n, options]
+    counts = np.maximum(takes.sum(axis=0), 1)
+    factors = np.where(takes.any(axis=0), times @ takes / counts / times.mean(), 1.0)
+    phi[:, space.columns[where]] = 0
+    for _ in range(ROUNDS_OF_SCALING):
+        of_each = factors[archs[:, where]]
+        weights = _ridge(phi * of_each[:, None], times)
+        sums = phi @ weights
+        squares = (sums**2) @ takes
+        factors = np.where(
+            squares > 0, (times * sums) @ takes / np.maximum(squares, 1e-12), factors
+        )
+    pieces = [LinearCost("latency", float(f * weights[-1]), f * weights[:-1]) for f in factors]
+    return CostPerOption("latency", scaled, tuple(pieces))
 
 
 def save_fit(path: Path, fitted: Fit) -> None:
     """Keep a fit as JSON, so that a search that goes on has the same budgets."""
-    content = asdict(fitted) | {"cost": {"base": fitted.cost.base}}
-    content["cost"]["weights"] = fitted.cost.weights.tolist()
+    cost = fitted.cost
+    pieces = cost.costs if isinstance(cost, CostPerOption) else (cost,)
+    content = {
+        "measured": fitted.measured,
+        "median_error": fitted.median_error,
+        "max_error": fitted.max_error,
+        "choice": cost.choice if isinstance(cost, CostPerOption) else None,
+        "costs": [{"base": p.base, "weights": p.weights.tolist()} for p in pieces],
+    }
     write_json(path, content)
 
 
@@ -102,17 +142,21 @@ def load_fit(path: Path, space: Space) -> Fit:
     """What `save_fit` wrote; UserError where it is broken or of another space."""
     content = read_json(path)
     try:
-        weights = np.array(content["cost"]["weights"], dtype=float)
-        cost = LinearCost("latency", float(content["cost"]["base"]), weights)
+        pieces = tuple(
+            LinearCost("latency", float(piece["base"]), np.array(piece["weights"], dtype=float))
+            for piece in content["costs"]
+        )
+        choice = content["choice"]
         fitted = Fit(
-            cost,
+            pieces[0] if choice is None else CostPerOption("latency", choice, pieces),
             int(content["measured"]),
             float(content["median_error"]),
             float(content["max_error"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, IndexError) as error:
         raise UserError(f"{path} is no latency: {error!r}; remove it to measure anew") from None
-    if weights.shape != (space.width,):
+    options = {c.name: len(c.options) for c in space.choices} | {None: 1}
+    if {p.weights.shape for p in pieces} != {(space.width,)} or options.get(choice) != len(pieces):
         raise UserError(f"{path} is of another space: remove it to measure anew")
     return fitted
 

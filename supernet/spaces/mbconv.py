@@ -1,0 +1,251 @@
+"""An elastic mobile space for ImageNet-sized images: Once-for-All's MobileNetV3 (arXiv 1908.09791).
+
+Five stages of inverted residual blocks. Of each stage the depth, of each layer the kernel of its
+depthwise convolution and its expansion, and the resolution of the images: 8.7e19 points. All of a
+layer's options share one set of weights. A network of the space is one of timm's class MobileNetV3,
+its modules have the same names there, and its weights load as they are.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from timm.layers import make_divisible
+from timm.models._efficientnet_builder import efficientnet_init_weights
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from supernet.elastic import ElasticBatchNorm2d, ElasticConv2d
+from supernet.errors import UserError
+from supernet.space import Arch, Choice, Space
+
+KERNELS, EXPANSIONS = (3, 5, 7), (3, 4, 6)
+RESOLUTIONS = (128, 160, 192, 224)  # pixels, height and width
+WIDTH = 1.0  # multiplier of all channels
+DEPTH = (4, 4, 4, 4, 4)  # the most layers of each stage; the fewest are 2
+# Of each stage: channels, stride of its first layer, activation, squeeze-and-excitation.
+STAGES = (
+    (24, 2, "relu", False),
+    (40, 2, "relu", True),
+    (80, 2, "hard_swish", False),
+    (112, 1, "hard_swish", True),
+    (160, 2, "hard_swish", True),
+)
+STEM, LAST, FEATURES = 16, 960, 1280  # channels before the stages, after them, and of the head
+SQUEEZE = 0.25  # of the channels, in a squeeze-and-excitation
+ACTIVATIONS = {"relu": F.relu, "hard_swish": F.hardswish}
+
+# -- the space -----------------------------------------------------------------------------------
+
+
+def space(depth: Sequence[int] = DEPTH, resolutions: Sequence[int] = RESOLUTIONS) -> Space:
+    """The resolution; of each stage its depth, 2 to `depth`, and the block of each of its layers.
+
+    Options are in order, the smallest network's first and the largest's last. A layer's kernel and
+    expansion are one choice, because its cost is no sum over the two. UserError where a resolution
+    is no positive whole number.
+    """
+    if not resolutions or not all(isinstance(r, int) and r > 0 for r in resolutions):
+        raise UserError(
+            f"resolutions {resolutions}: give whole numbers of pixels, such as [96, 128]"
+        )
+    choices = [Choice("resolution", tuple(str(r) for r in sorted(set(resolutions))))]
+    blocks = tuple(f"k{kernel}e{expansion}" for kernel in KERNELS for expansion in EXPANSIONS)
+    for stage, most in enumerate(depth, 1):
+        depths = tuple(str(layers) for layers in range(min(2, most), most + 1))
+        choices.append(Choice(f"depth{stage}", depths))
+        for layer in range(1, most + 1):
+            deep = tuple(layers for layers in depths if int(layers) >= layer)
+            when = None if deep == depths else (f"depth{stage}", deep)
+            choices.append(Choice(f"layer{stage}.{layer}", blocks, when=when))
+    return Space("mbconv", tuple(choices))
+
+
+def check_data(space: Space, shape: Sequence[int]) -> None:
+    """UserError where images of `shape` (channels, height, width) are smaller than a resolution."""
+    largest = max(map(int, space.choices[0].options))
+    if largest > min(shape[1:]):
+        raise UserError(
+            f"resolution {largest} is more than the images have, {shape[1]}x{shape[2]} pixels; "
+            f"give --image-size {largest}, or --options '{{resolutions: [{min(shape[1:])}]}}'"
+        )
+
+
+# -- the blocks ----------------------------------------------------------------------------------
+
+
+class SqueezeExcite(nn.Module):
+    """Channels times a gate of their means (MobileNetV3, arXiv 1905.02244), of leading channels."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        reduced = make_divisible(channels * SQUEEZE)
+        self.conv_reduce = ElasticConv2d(channels, reduced, bias=True)
+        self.conv_expand = ElasticConv2d(reduced, channels, bias=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        channels = x.shape[1]
+        gate = self.conv_reduce(x.mean((2, 3), keepdim=True), make_divisible(channels * SQUEEZE))
+        return x * F.hardsigmoid(self.conv_expand(F.relu(gate), channels))
+
+
+class DepthwiseSeparable(nn.Module):
+    """The first block, of which nothing is searched: depthwise convolution, projection."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv_dw = nn.Conv2d(channels, channels, 3, 1, 1, groups=channels, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv_pw = nn.Conv2d(channels, channels, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.bn2(self.conv_pw(F.relu(self.bn1(self.conv_dw(x)))))
+
+
+class InvertedResidual(nn.Module):
+    """A searched layer: expand, depthwise convolution, squeeze-and-excitation, project.
+
+    options: those of its choice, as `k5e4`. The input is added where the shape stays the same.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        options: Sequence[str],
+        stride: int,
+        activation: str,
+        squeeze: bool,
+    ) -> None:
+        super().__init__()
+        self.blocks = [(int(option[1]), int(option[3])) for option in options]
+        kernels, expansions = (sorted(set(column)) for column in zip(*self.blocks, strict=True))
+        hidden = inputs * expansions[-1]
+        self.conv_pw = ElasticConv2d(inputs, hidden)
+        self.bn1 = ElasticBatchNorm2d(hidden)
+        self.conv_dw = ElasticConv2d(hidden, hidden, kernels, stride, depthwise=True)
+        self.bn2 = ElasticBatchNorm2d(hidden)
+        self.se = SqueezeExcite(hidden) if squeeze else nn.Identity()
+        self.conv_pwl = ElasticConv2d(hidden, outputs)
+        self.bn3 = nn.BatchNorm2d(outputs)
+        self.activation = ACTIVATIONS[activation]
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor, option: int) -> Tensor:
+        kernel, expansion = self.blocks[option]
+        out = self.activation(self.bn1(self.conv_pw(x, x.shape[1] * expansion)))
+        out = self.se(self.activation(self.bn2(self.conv_dw(out, kernel=kernel))))
+        out = self.bn3(self.conv_pwl(out))
+        return x + out if self.residual else out
+
+
+class ConvNormActivation(nn.Module):
+    """The last convolution, 1x1."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.hardswish(self.bn1(self.conv(x)))
+
+
+# -- the network ---------------------------------------------------------------------------------
+
+
+class Supernet(nn.Module):
+    """All networks of `space` at once: images [n, channels, h, w] and an architecture to logits.
+
+    width: multiplier of all channels, which are then rounded to multiples of eight; depth: the most
+    layers of each stage. Images of another size are resized to the architecture's resolution, on
+    their device (bilinear, antialiased).
+    """
+
+    scaled_by = "resolution"  # the choice that scales the cost of all others
+
+    def __init__(
+        self,
+        space: Space,
+        classes: int,
+        channels: int = 3,
+        width: float = WIDTH,
+        depth: Sequence[int] = DEPTH,
+    ) -> None:
+        super().__init__()
+        self.space = space
+        self.settings = dict(classes=classes, channels=channels, width=width, depth=tuple(depth))
+        self.options = {choice.name: choice.options for choice in space.choices}
+        stem, last, features = (make_divisible(n * width) for n in (STEM, LAST, FEATURES))
+        self.conv_stem = nn.Conv2d(channels, stem, 3, 2, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(stem)
+        blocks = [nn.ModuleList([DepthwiseSeparable(stem)])]
+        inputs = stem
+        for stage, (base, stride, *kind) in enumerate(STAGES, 1):
+            outputs, layers = make_divisible(base * width), nn.ModuleList()
+            # In the network of one architecture the deeper layers do not exist.
+            for layer in range(1, int(self.options[f"depth{stage}"][-1]) + 1):
+                options = self.options[f"layer{stage}.{layer}"]
+                layers.append(InvertedResidual(inputs, outputs, options, stride, *kind))
+                inputs, stride = outputs, 1
+            blocks.append(layers)
+        blocks.append(nn.ModuleList([ConvNormActivation(inputs, last)]))
+        self.blocks = nn.ModuleList(blocks)
+        self.conv_head = nn.Conv2d(last, features, 1)
+        self.classifier = nn.Linear(features, classes)
+        if not self.classifier.weight.is_meta:  # slow there, and nothing is drawn
+            efficientnet_init_weights(self)
+
+    def forward(self, x: Tensor, arch: Arch | None = None) -> Tensor:
+        arch = self.space.only() if arch is None else arch
+        chosen = dict(zip(self.options, arch, strict=True))
+        x = resized(x, int(self.options["resolution"][chosen["resolution"]]))
+        x = F.relu(self.bn1(self.conv_stem(x)))
+        first, *stages, last = self.blocks
+        x = first[0](x)
+        for stage, layers in enumerate(stages, 1):
+            depth = int(self.options[f"depth{stage}"][chosen[f"depth{stage}"]])
+            for layer in range(depth):
+                x = layers[layer](x, chosen[f"layer{stage}.{layer + 1}"])
+        x = last[0](x).mean((2, 3), keepdim=True)
+        x = F.hardswish(self.conv_head(x)).flatten(1)
+        logits: Tensor = self.classifier(x)
+        return logits
+
+    def input_shape(self, shape: Sequence[int], arch: Arch | None = None) -> tuple[int, int, int]:
+        """Channels, height, width of the images that `arch` works on."""
+        arch = self.space.only() if arch is None else arch
+        side = int(self.options["resolution"][arch[0]])
+        return shape[0], side, side
+
+    def timm_config(self) -> dict[str, Any]:
+        """The network of one architecture as arguments of timm's class MobileNetV3, for JSON.
+
+        Its state dict is this one's; docs/export.md says how to load both.
+        """
+        arch_def = [["ds_r1_k3_s1_e1_c{}_nre".format(self.conv_stem.out_channels)]]
+        for (_, stride, activation, squeeze), layers in zip(STAGES, self.blocks[1:-1], strict=True):
+            stage = []
+            for index, layer in enumerate(layers):
+                ((kernel, expansion),) = layer.blocks
+                stage.append(
+                    f"ir_r1_k{kernel}_s{stride if index == 0 else 1}_e{expansion}"
+                    f"_c{layer.conv_pwl.out_channels}{f'_se{SQUEEZE}' if squeeze else ''}"
+                    f"_n{'re' if activation == 'relu' else 'hs'}"
+                )
+            arch_def.append(stage)
+        arch_def.append([f"cn_r1_k1_s1_c{self.conv_head.in_channels}_nhs"])
+        return {
+            "arch_def": arch_def,
+            "num_classes": self.classifier.out_features,
+            "in_chans": self.conv_stem.in_channels,
+            "stem_size": self.conv_stem.out_channels,
+            "num_features": self.conv_head.out_channels,
+        }
+
+
+def resized(x: Tensor, side: int) -> Tensor:
+    """Images [n, channels, h, w] with height and width `side`; themselves where they have them."""
+    if x.shape[-2:] == (side, side):
+        return x
+    return F.interpolate(x, (side, side), mode="bilinear", antialias=True)
