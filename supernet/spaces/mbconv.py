@@ -44,9 +44,12 @@ def space(depth: Sequence[int] = DEPTH, resolutions: Sequence[int] = RESOLUTIONS
     expansion are one choice, because its cost is no sum over the two. UserError where a resolution
     is no positive whole number.
     """
-    if not resolutions or not all(isinstance(r, int) and r > 0 for r in resolutions):
-        raise UserError(f"resolutions {resolutions}: give whole numbers of pixels, such as [96, 128]")
-    choices = [Choice("resolution", tuple(str(r) for r in sorted(set(resolutions))))]
+    given = resolutions if isinstance(resolutions, (list, tuple)) else ()
+    if not given or not all(type(side) is int and side > 0 for side in given):
+        raise UserError(
+            f"resolutions {resolutions}: give a list of whole numbers of pixels, such as [96, 128]"
+        )
+    choices = [Choice("resolution", tuple(str(side) for side in sorted(set(given))))]
     blocks = tuple(f"k{kernel}e{expansion}" for kernel in KERNELS for expansion in EXPANSIONS)
     for stage, most in enumerate(depth, 1):
         depths = tuple(str(layers) for layers in range(min(2, most), most + 1))
@@ -198,7 +201,7 @@ class Supernet(nn.Module):
         arch = self.space.only() if arch is None else arch
         chosen = dict(zip(self.options, arch, strict=True))
         x = resized(x, int(self.options["resolution"][chosen["resolution"]]))
-        x = F.relu(self.bn1(self.conv_stem(x)))
+        x = F.hardswish(self.bn1(self.conv_stem(x)))
         first, *stages, last = self.blocks
         x = first[0](x)
         for stage, layers in enumerate(stages, 1):
