@@ -12,7 +12,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from supernet import cli
+from supernet import cli, own
 from supernet.errors import UserError
 from supernet.run import Run, TrialLog, lock, read_json, settle, write_json
 from supernet.space import Arch, Space, arch_id
@@ -33,6 +33,17 @@ def parser() -> ArgumentParser:
     p.add_argument("--tag", default="", help="added to the folder's name, to keep another training")
     cli.add_device_arguments(p)
     cli.add_training_arguments(p, epochs=100)
+    p.add_argument(
+        "--drop-path",
+        type=cli.AtLeast(0.0, 1.0),
+        default=0.0,
+        help="share of samples in which a path is dropped, at the end; it rises from 0",
+    )
+    p.add_argument(
+        "--auxiliary",
+        action="store_true",
+        help="train a second classifier behind an earlier cell too; it is not handed over",
+    )
     return p
 
 
@@ -75,6 +86,22 @@ def select(text: str, space: Space, log: TrialLog, seed: int) -> list[Arch]:
 # -- the training --------------------------------------------------------------------------------
 
 
+def check_extras(args: Namespace, net: Any) -> None:
+    """UserError where the network has no place for --drop-path or --auxiliary."""
+    from supernet.ops import DropPath
+
+    if args.drop_path and not any(isinstance(module, DropPath) for module in net.modules()):
+        raise UserError(
+            f"--drop-path {args.drop_path}: networks of {net.space.name} have no path to drop, "
+            "those of nasnet have; leave it out"
+        )
+    if args.auxiliary and not hasattr(net, "add_auxiliary"):
+        raise UserError(
+            f"--auxiliary: networks of {net.space.name} have no auxiliary head, those of nasnet "
+            "have; leave it out"
+        )
+
+
 def main() -> None:
     args, run = cli.parse_for_run(parser(), "retrain")
     if "/" in args.tag:
@@ -82,18 +109,21 @@ def main() -> None:
     device = cli.device(args)
     run.require_supernet()
 
+    import torch
+
     from lanas.report import console, retrained_table
     from supernet import spaces
     from supernet.export import load_weights
     from supernet.splits import read_splits
 
-    network = run.config["network"]
-    options = network.get("options") or {}
-    space = spaces.family(network["name"]).space(network["depth"], **options)
+    network = own.located(run.config["network"], run.path)
+    space = spaces.space_of(network)
     log = TrialLog(run.path / "search" / "trials.jsonl")
     archs = [space.check(arch) for arch in select(args.arch, space, log, args.seed)]
     data = cli.load_data(run.config, device, args.workers, read_splits(run.path / "splits.npz"))
     cli.training_arguments(settings(args), data, "train+val")  # what is wrong is said first
+    with torch.device("meta"):
+        check_extras(args, spaces.network(**network, arch=archs[0]))
     supernet = None
     if args.inherit:
         supernet = spaces.network(**network)
@@ -131,28 +161,38 @@ def retrain(
     from supernet.training import Training, fit
 
     # -- network --
-    network = run.config["network"]
     torch.manual_seed(args.seed)
-    net = spaces.network(**network, arch=arch)
+    net = spaces.network(**own.located(run.config["network"], run.path), arch=arch)
     if supernet is not None:
         net.load_state_dict(inherited(net, supernet))
+    if args.auxiliary:
+        net.add_auxiliary()
 
     # -- fit --
     training = cli.training_arguments(settings(args), data, "train+val")
-    module = Training(net.to(device), data, paths=lambda _: [net.space.only()], **training)
+    module = Training(
+        net.to(device),
+        data,
+        paths=lambda _: [net.space.only()],
+        drop_path=args.drop_path,
+        **training,
+    )
     fit(module, folder, device=device, precision=args.precision)
 
     # -- files --
+    if args.auxiliary:
+        net.auxiliary = None  # it has done its part
     net.eval()
     shape = input_shape(net, data.shape)
     images = next(iter(data.batches("test", 64)))[0]
     config = {
-        "network": network | {"arch": arch},
+        "network": run.config["network"] | {"arch": arch},
         "data": data.name,
         "input": list(shape),
         "mean": data.mean.tolist(),
         "std": data.std.tolist(),
     }
+    own.keep(run.path / own.COPY, folder)
     differences = export(net, folder, config, images)
 
     # -- test, once --
@@ -160,7 +200,7 @@ def retrain(
     latency = {f"batch {n}": measure(net, shape, n) for n in (1, 64)}
     return {
         "arch": arch,
-        "words": run.config["network"]["name"] + ": " + net.space.words(net.space.only()),
+        "words": net.space.name + ": " + net.space.words(net.space.only()),
         "test": score(net, data.batches("test", 256), data, training["task"]),
         "test_images": len(data.splits["test"]),
         **cost.count(net, shape),

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import ArgumentParser, Namespace
 
 from lanas import HalfSpaces, LaNAS, Optimiser, optimisers
-from supernet import cli
+from supernet import cli, own
 from supernet.errors import UserError
 from supernet.run import Run, Trial, TrialLog, lock, settle
 from supernet.space import Arch, Space
-from supernet.spaces import names
+from supernet.spaces import names, resolve
 
 if TYPE_CHECKING:
     from supernet.cost import Cost
@@ -68,7 +68,7 @@ def parser() -> ArgumentParser:
     )
     p.add_argument("--split", default="val", help="what is scored; test is refused")
     p.add_argument("--table", type=str | None, default=None, help="search an npz or csv instead")
-    p.add_argument("--space", default="nb201", help=f"of --table: {', '.join(names())}")
+    p.add_argument("--space", default="nb201", help=f"of --table: {', '.join(names())}, or a file")
     p.add_argument("--score", default="score", help="of --table: the column to maximise")
     p.add_argument(
         "--cost", action="append", default=[], help="of --table: NAME=COLUMN; may be repeated"
@@ -89,6 +89,8 @@ def main() -> None:
     args = cli.parse(parser())
     if args.table is None:
         args, run = cli.parse_for_run(parser(), "search")
+    else:
+        args.space = resolve(args.space)
     cli.one_of("optimiser", args.optimiser, optimisers)
     cli.one_of("preset", args.preset, ("default", "paper"))
     folder = Path(args.run) / "search"
@@ -191,9 +193,9 @@ def limits(args: Namespace) -> dict[str, float]:
 def of_table(args: Namespace) -> Problem:
     """A complete table of known results: no supernet, thousands of trials a second."""
     from lanas.table import Table
-    from supernet.spaces import family
+    from supernet.spaces import space_of
 
-    space = family(args.space).space()
+    space = space_of({"name": args.space})
     pairs = [cost.partition("=") for cost in args.cost]
     costs = {name: column or name for name, _, column in pairs} or None
     table = Table.load(args.table, space, score=args.score, costs=costs)
@@ -216,10 +218,14 @@ def of_supernet(run: Run, args: Namespace, device: str) -> Problem:
 
     splits = read_splits(run.path / "splits.npz")
     data = cli.load_data(run.config, device, args.workers, splits)
-    supernet = spaces.network(**run.config["network"])
+    supernet = spaces.network(**own.located(run.config["network"], run.path))
     load_weights(supernet, run.weights)
     supernet.to(device)
-    costs = cost.of_supernet(supernet, data.shape)
+    try:
+        costs = cost.of_supernet(supernet, data.shape)
+    except ValueError as error:  # only a space of the user's own has such costs
+        name = run.config["network"]["name"]
+        raise UserError(f"{error}; {own.CHECK} {name} tries all rules") from None
     objectives(args, [*costs, "latency"])
     fitted = None
     if wants_latency := "latency" in (*args.objective, *limits(args)):

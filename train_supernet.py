@@ -14,9 +14,9 @@ from jsonargparse import ArgumentParser, Namespace
 
 import retrain
 import search
-from supernet import cli
+from supernet import cli, own
 from supernet.run import Run, lock, settle, settled, write_json
-from supernet.spaces import names
+from supernet.spaces import names, resolve
 from supernet.strategies import strategies
 
 # -- arguments -----------------------------------------------------------------------------------
@@ -29,14 +29,12 @@ def parser() -> ArgumentParser:
     p.add_argument("--config", action="config", help="a recipe: a YAML file of these settings")
     cli.add_device_arguments(p)
     cli.add_data_arguments(p)
-    p.add_argument("--space", default="nb201", help=f"the search space: {', '.join(names())}")
-    p.add_argument("--width", type=int | None, default=None, help="channels; the family's own")
     p.add_argument(
-        "--depth",
-        type=int | list[int] | None,
-        default=None,
-        help="cells or layers of each stage; the family's own",
+        "--space",
+        default="nb201",
+        help=f"the search space: {', '.join(names())}, or your own: my_space.py, package.my_space",
     )
+    cli.add_space_arguments(p)
     p.add_argument(
         "--strategy", default="uniform", help=f"which paths a step trains: {', '.join(strategies)}"
     )
@@ -63,11 +61,12 @@ def defaults(args: Namespace) -> dict[str, Any]:
 def main() -> None:
     args = cli.parse(parser())
     cli.one_of("strategy", args.strategy, strategies)
-    cli.one_of("space", args.space, names())
+    args.space = resolve(args.space)
     cli.parse(search.parser(), {"run": args.run, **args.search})
     cli.parse(retrain.parser(), {"run": args.run, **args.retrain})
     config = settings(args)
     run = Run(Path(args.run), config)
+    own.require_unchanged(args.space, run.path)
     if settled(run.path / "config.json", config, apart=["network"]) and run.weights.is_file():
         with lock(run.path):
             write_json(run.path / "defaults.json", defaults(args))
@@ -79,6 +78,7 @@ def main() -> None:
 
     from supernet import spaces
     from supernet.export import save_weights
+    from supernet.rules import require_basics
     from supernet.splits import save_splits
     from supernet.training import Training, checkpoint_in, fit
 
@@ -86,10 +86,13 @@ def main() -> None:
     data = cli.load_data(config, device, args.workers)
 
     # -- supernet --
-    shape = spaces.shape(args.space, args.width, args.depth)
-    torch.manual_seed(args.seed)
+    shape = spaces.shape(args.space, args.width, args.depth, args.options)
     network = {"name": args.space, "classes": data.classes, "channels": data.shape[0], **shape}
+    spaces.check_data(network, data.shape)
+    torch.manual_seed(args.seed)
     net = spaces.network(**network).to(device)
+    if args.space not in names():
+        require_basics(network, net, data.shape)
     strategy = strategies[args.strategy]
     module = Training(
         net,
@@ -106,9 +109,11 @@ def main() -> None:
         checkpoint_in(folder, net)  # both raise before anything is written
         write_json(run.path / "defaults.json", defaults(args))
         save_splits(run.path / "splits.npz", data.splits)
+        if args.space not in names():
+            own.keep(own.source(args.space), run.path)
         settle(run.path / "config.json", config)  # last: where it is, the others are
         print(
-            f"supernet {args.space} of {net.space.size:,} architectures on {data.name}: "
+            f"supernet {net.space.name} of {net.space.size:,} architectures on {data.name}: "
             f"{len(data.splits['train'])} images, {device}, {args.epochs} epochs"
         )
         fit(module, folder, device=device, precision=args.precision)

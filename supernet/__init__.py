@@ -10,13 +10,15 @@ if TYPE_CHECKING:
 def load(folder: str | Path) -> "nn.Module":
     """The network of a folder that retrain.py made, in evaluation mode.
 
-    It takes images as float32 [n, channels, h, w] in 0..1 and gives logits [n, classes]. Raises
+    It takes images as float32 [n, channels, h, w] in 0..1 and gives logits [n, classes]. A network
+    of a space of the user's own is built by the folder's space.py, whose code is run. Raises
     UserError where the folder holds no network, or a broken one.
     """
     import torch
 
     from supernet.errors import UserError
     from supernet.export import Deployed, load_weights
+    from supernet.own import located
     from supernet.run import read_json
     from supernet.spaces import network
 
@@ -25,7 +27,7 @@ def load(folder: str | Path) -> "nn.Module":
         raise UserError(f"{str(folder)!r} holds no network: no config.json there")
     config = read_json(folder / "config.json")
     try:
-        net = network(**config["network"])
+        net = network(**located(config["network"], folder))
         mean, std = torch.tensor(config["mean"]), torch.tensor(config["std"])
     except (KeyError, TypeError) as error:
         raise UserError(f"{folder / 'config.json'} is of no network: {error!r}") from None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
+from supernet import own
 from supernet.errors import UserError
 from supernet.run import Run, read_json
 
@@ -45,7 +46,10 @@ def parse_for_run(parser: ArgumentParser, section: str) -> tuple[Namespace, Run]
         parser.set_defaults(defaults)
     except Exception as error:  # jsonargparse raises several kinds of its own
         raise UserError(f"{file}, {section}: {' '.join(str(error).split())}") from None
-    return parse(parser), run
+    args = parse(parser)
+    if said := own.notice(run.config["network"].get("name", ""), run.path):
+        print(said)
+    return args, run
 
 
 def main(body: Callable[[], None]) -> None:
@@ -59,6 +63,11 @@ def main(body: Callable[[], None]) -> None:
         body()
     except (UserError, OSError) as error:
         print(f"{script}: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        sys.exit(2)
+    except Exception as error:
+        if (line := own.blamed(error)) is None:
+            raise
+        print(f"{script}: error: {line}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         after = "\n" if sys.stderr.isatty() else ""  # the ^C that a terminal shows
@@ -136,6 +145,23 @@ class Amount:
                 f"{text!r} given, allowed is a positive number such as 40M, 300k or 1.5e6"
             )
         return value
+
+
+def add_space_arguments(p: ArgumentParser) -> None:
+    """How large a space and its supernet are; where not given, as the family says."""
+    p.add_argument(
+        "--width",
+        type=int | float | None,
+        default=None,
+        help="channels; their multiplier where the family's own is a fraction",
+    )
+    p.add_argument(
+        "--depth",
+        type=int | list[int] | None,
+        default=None,
+        help="cells or layers of each stage; the family's own",
+    )
+    p.add_argument("--options", type=dict, default={}, help="of the space: {NAME: VALUE}")
 
 
 # -- data ----------------------------------------------------------------------------------------

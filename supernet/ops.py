@@ -1,15 +1,20 @@
 """Candidate operations shared by the families: torch modules of one path, none searchable."""
 
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
+
+
+def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+    """A convolution that keeps the size up to its stride, without bias."""
+    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
 
 
 def conv_bn(
     inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1
 ) -> list[nn.Module]:
-    """A convolution that keeps the size up to its stride, without bias, and its batch norm."""
-    padding = kernel // 2
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
-    return [conv, nn.BatchNorm2d(outputs)]
+    """`conv` and its batch norm."""
+    return [conv(inputs, outputs, kernel, stride, groups), nn.BatchNorm2d(outputs)]
 
 
 class ReLUConvBN(nn.Sequential):
@@ -17,6 +22,65 @@ class ReLUConvBN(nn.Sequential):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
         super().__init__(nn.ReLU(), *conv_bn(inputs, outputs, kernel, stride))
+
+
+class SepConv(nn.Sequential):
+    """Depthwise separable convolution, twice (NASNet, arXiv 1707.07012); the first has the stride.
+
+    Each a ReLU, a depthwise convolution, a 1x1 convolution and a batch norm.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
+        super().__init__(
+            nn.ReLU(),
+            nn.Conv2d(inputs, inputs, kernel, stride, kernel // 2, groups=inputs, bias=False),
+            *conv_bn(inputs, inputs, 1),
+            nn.ReLU(),
+            nn.Conv2d(inputs, inputs, kernel, 1, kernel // 2, groups=inputs, bias=False),
+            *conv_bn(inputs, outputs, 1),
+        )
+
+
+class FactorizedReduce(nn.Module):
+    """Half the size, rounded up, without a loss of pixels (NASNet, arXiv 1707.07012).
+
+    After a ReLU, half the channels see every second pixel, the other half those one to the right
+    and below. A 1x1 convolution with a stride alone would never read three of four pixels.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.even = nn.Conv2d(inputs, outputs - outputs // 2, 1, stride=2, bias=False)
+        self.odd = nn.Conv2d(inputs, outputs // 2, 1, stride=2, bias=False)
+        self.norm = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.relu()
+        height, width = x.shape[-2:]
+        # An odd size needs a row or column of zeros, for the halves to have the same size.
+        odd = pad(x, (0, width % 2, 0, height % 2))[..., 1:, 1:]
+        out: Tensor = self.norm(torch.cat([self.even(x), self.odd(odd)], dim=1))
+        return out
+
+
+class DropPath(nn.Module):
+    """In training, zero in place of a path's output for a share of the samples.
+
+    What is kept is scaled up, so that the mean stays (FractalNet, arXiv 1605.07648). rate: that
+    share, 0 to below 1. generator: what it is drawn from. `Training` sets both.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rate = 0.0
+        self.generator: torch.Generator | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0:
+            return x
+        keep = 1 - self.rate
+        kept = x.new_empty(len(x), *[1] * (x.dim() - 1))
+        return x * kept.bernoulli_(keep, generator=self.generator).div_(keep)
 
 
 class MBConv(nn.Sequential):

@@ -132,7 +132,7 @@ class Space:
         """Archs int [n, choices] in canonical form: equal networks become equal rows."""
         archs = self.as_array(archs)
         archs = np.where(self.active(archs), archs, 0)
-        return archs if self.rewrite is None else self.rewrite(archs)
+        return archs if self.rewrite is None or not len(archs) else self.rewrite(archs)
 
     def sample(self, rng: np.random.Generator, n: int) -> Archs:
         """`n` architectures, every choice uniform, inactive ones zero: int [n, choices]."""

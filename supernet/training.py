@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from supernet.augment import Augment
 from supernet.data import Batches, Data
 from supernet.errors import UserError
+from supernet.ops import DropPath
 from supernet.progress import PlainLines
 from supernet.run import atomic
 from supernet.space import Arch
@@ -31,6 +32,7 @@ from supernet.task import Task
 
 CHECK_EVERY = 50  # steps between two looks at the losses; each look waits for the device
 REMEDY = "try a lower --lr, a smaller --clip or --precision 32, in another folder"
+AUXILIARY = 0.4  # weight of an auxiliary head's loss (DARTS, arXiv 1806.09055)
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 Paths = Callable[[np.random.Generator], list[Arch]]
@@ -42,7 +44,8 @@ class Training(pl.LightningModule):
     paths: from a generator that is a function of seed and step to the architectures of that step.
     split: the images trained on, `train` or `train+val`. lr: the peak, in one batch's mean loss.
     warmup: epochs of linear warm-up before the cosine, at most half of all. clip: largest gradient
-    norm, 0 for none.
+    norm, 0 for none. drop_path: the share of samples in which a path is dropped, times the share of
+    the epochs that are over. A network that gives (logits, auxiliary logits) learns from both.
 
     Everything random is a function of (seed, epoch or step): a run that was cut goes on as if it
     had not been.
@@ -65,6 +68,7 @@ class Training(pl.LightningModule):
         warmup: float,
         clip: float,
         seed: int,
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -72,6 +76,7 @@ class Training(pl.LightningModule):
         self.split, self.epochs, self.batch, self.seed = split, epochs, batch, seed
         self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
         self.warmup, self.clip = warmup, clip
+        self.drop_path = drop_path
         self.unchecked: list[tuple[int, list[Arch], Tensor]] = []
 
     # -- one step --------------------------------------------------------------------------------
@@ -87,7 +92,10 @@ class Training(pl.LightningModule):
         losses = []
         for arch in archs:
             output = self.net(x, arch)
+            output, *auxiliary = output if isinstance(output, tuple) else (output,)
             loss = self.task.loss(output, target)
+            for logits in auxiliary:
+                loss = loss + AUXILIARY * self.task.loss(logits, target)
             self.manual_backward(loss)
             losses.append(loss.detach())
             self.log(
@@ -142,6 +150,10 @@ class Training(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         seed = np.random.SeedSequence((self.seed, self.current_epoch)).generate_state(1)
         self.generator = torch.Generator(self.device).manual_seed(int(seed[0]))
+        for module in self.net.modules():
+            if isinstance(module, DropPath):
+                module.rate = self.drop_path * self.current_epoch / self.epochs
+                module.generator = self.generator
 
     def on_train_epoch_end(self) -> None:
         """Runs before the checkpoint is written, which must not hold what a NaN left."""

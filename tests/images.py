@@ -1,10 +1,13 @@
 """Small data sets that several tests share."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
+from PIL import Image
 
 from supernet.data import Data
 
@@ -29,3 +32,17 @@ def npz(folder: Path, **changes: Any) -> Path:
 def epoch(data: Data, split: str, size: int, **settings: Any) -> tuple[torch.Tensor, torch.Tensor]:
     images, labels = zip(*data.batches(split, size, **settings), strict=True)
     return torch.cat(images), torch.cat(labels)
+
+
+def cifar10(folder: Path, train: int, test: int) -> Path:
+    """The first so many training images of CIFAR-10 as a data set, those after them as its test."""
+    file = Path(__file__).parents[2] / "shared" / "data" / "cifar10_webp.npz"
+    if not file.is_file():
+        pytest.skip(f"no images of CIFAR-10: {file} is missing")
+    with np.load(file) as packed:
+        sheet = np.asarray(Image.open(io.BytesIO(packed["sheet_000"].tobytes())).convert("RGB"))
+        y = packed["labels"][: train + test].astype(np.int64)
+    x = sheet.reshape(-1, 32, 32, 32, 3).transpose(0, 2, 1, 3, 4).reshape(-1, 32, 32, 3)
+    kept = {"x_train": x[:train], "x_test": x[train : train + test]}
+    np.savez(folder / "cifar10.npz", **kept, y_train=y[:train], y_test=y[train:])
+    return folder / "cifar10.npz"

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ["train_supernet", "search", "retrain"]
-LIGHT = ["errors", "space", "strategies", "run", "progress"]  # numpy at most
+LIGHT = ["errors", "space", "strategies", "run", "own", "progress"]  # numpy at most
 FAMILY_FREE = ["training", "evaluate", "cost", "export", "subnet", "data", "augment", "task"]
 
 

@@ -1,0 +1,159 @@
+"""Drop-path and the auxiliary head: in the training, through a stop, and gone from what it gives.
+
+And the recipe of the paper's space.
+"""
+
+import json
+import math
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+import supernet.export
+from supernet.augment import Augment
+from supernet.cost import count
+from supernet.data import Data
+from supernet.export import save_weights
+from supernet.ops import DropPath
+from supernet.spaces import nasnet, network
+from supernet.task import classification
+from supernet.training import AUXILIARY, Training, fit
+from tests.images import cifar10
+from tests.scripts import answer, tree
+
+ROOT = Path(__file__).parents[1]
+EXTRAS = ("--drop-path", 0.5, "--auxiliary", "--epochs", 3, "--threads", 1, "--arch")
+
+
+# -- the seams -----------------------------------------------------------------------------------
+
+
+class Undecided(nn.Module):
+    """Zero logits, twice in training mode, and what its drop-path was at each step."""
+
+    space = nasnet.space()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(10))
+        self.drop_path = DropPath()
+        self.rates: list[float] = []
+
+    def forward(self, x: Tensor, arch: Sequence[int]) -> tuple[Tensor, Tensor]:
+        assert self.drop_path.generator is not None
+        self.rates.append(self.drop_path.rate)
+        logits = self.weight.expand(len(x), 10)
+        return logits, logits
+
+
+def test_the_loss_of_the_head_is_added_and_drop_path_rises(tmp_path: Path, digits: Data) -> None:
+    net = Undecided()
+    settings = dict(split="train", epochs=4, batch=512, lr=0.0, momentum=0.0, weight_decay=0.0)
+    module = Training(
+        net, digits, classification(), Augment(digits), lambda _: [(0,) * 10],
+        warmup=0, clip=0, seed=0, drop_path=0.2, **settings,  # type: ignore[arg-type]
+    )  # fmt: skip
+    fit(module, tmp_path, device="cpu", precision="32")
+    assert list(dict.fromkeys(net.rates)) == pytest.approx([0, 0.05, 0.1, 0.15])
+    loss = float(module.trainer.callback_metrics["loss"])
+    assert loss == pytest.approx((1 + AUXILIARY) * math.log(10), rel=1e-5)
+    assert float(module.trainer.callback_metrics["metric"]) <= 1
+
+
+# -- the script ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained_nasnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A supernet of the paper's space on digits; only to be read."""
+    run = tmp_path_factory.mktemp("nasnet") / "run"
+    size = ("--space", "nasnet", "--width", 2, "--depth", 1)
+    done = answer("train_supernet", run, *size, "--epochs", 1, "--batch-size", 256, "--threads", 1)
+    assert (done.status, done.err) == (0, "")
+    return run
+
+
+def test_a_stopped_retraining_is_the_undisturbed_one(
+    trained_nasnet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Byte by byte, with both extras; what it hands over has neither, in any of its forms."""
+    run = Path(shutil.copytree(trained_nasnet, tmp_path / "run"))
+    arch = "0-13-140-200-300-47-0-77-100-335"
+    command = (run, *EXTRAS, arch, "--inherit", "--batch-size", 256)
+    begin = Training.on_train_epoch_start
+
+    def stopped(module: Training) -> None:
+        if module.current_epoch == 2:
+            raise KeyboardInterrupt
+        begin(module)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "on_train_epoch_start", stopped)
+        assert answer("retrain", *command).status == 130
+    done = answer("retrain", *command)
+    assert (done.status, done.err) == (0, "")
+
+    folder = next((run / "retrain").iterdir())
+    weights = load_file(folder / "model.safetensors")
+    result = json.loads((folder / "result.json").read_text())
+    assert max(result["difference_of_logits"].values()) < 1e-4
+    config = json.loads((folder / "config.json").read_text())
+    net = network(**config["network"])
+    assert weights.keys() == net.state_dict().keys()
+    assert count(net, (1, 8, 8)) == {name: result[name] for name in ("macs", "params")}
+    state = torch.load(folder / "last.ckpt", weights_only=True)["state_dict"]
+    assert any(name.startswith("net.auxiliary.") for name in state)
+
+    def only_weights(net: nn.Module, folder: Path, *_: object) -> dict[str, float]:
+        save_weights(net, folder / "model.safetensors")
+        return {}
+
+    monkeypatch.setattr(supernet.export, "export", only_weights)
+    for tag, change in (("straight", ()), ("calm", ("--drop-path", 0))):
+        assert answer("retrain", *command, "--tag", tag, *change).status == 0
+        same = load_file(f"{folder}-{tag}/model.safetensors")
+        equal = all(torch.equal(weights[name], same[name]) for name in weights)
+        assert equal is (tag == "straight")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--auxiliary"], "--auxiliary: networks of nb201 have no auxiliary head, those of nasnet"),
+        (["--drop-path", 0.2], "--drop-path 0.2: networks of nb201 have no path to drop, those of"),
+        (["--drop-path", 1.0], "'1.0' given, allowed are numbers: 0.0 or more, less than 1.0"),
+    ],
+)
+def test_a_family_without_them_says_so(trained: Path, flags: list[object], message: str) -> None:
+    before = tree(trained)
+    done = answer("retrain", trained, *flags)
+    assert done.status == 2 and message in done.err and done.err.count("\n") == 1
+    assert tree(trained) == before
+
+
+# -- the recipe ----------------------------------------------------------------------------------
+
+
+def test_the_recipe_starts_on_real_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it stands but for its size: each script, in the precision and with the extras it names."""
+    run, recipe = tmp_path / "run", ROOT / "recipes" / "cifar10-nasnet.yaml"
+    data = cifar10(tmp_path, train=240, test=20)
+    here = ("--device", "cpu", "--threads", 1)
+    small = ("--data", data, "--width", 2, "--depth", 1, "--epochs", 2, "--batch-size", 72)
+    done = answer("train_supernet", run, "--config", recipe, *here, *small)
+    assert (done.status, done.err) == (0, "")
+    assert "supernet nasnet of 3,534,808,937,020,784,640,000 architectures" in done.out
+    done = answer("search", run, *here, "--trials", 2, "--calibration-images", 72)
+    assert (done.status, done.err) == (0, "")
+    monkeypatch.setattr(supernet.export, "export", lambda *_: {})
+    done = answer("retrain", run, *here, "--epochs", 1)
+    assert (done.status, done.err) == (0, "")
+    (folder,) = (run / "retrain").iterdir()
+    settings = json.loads((folder / "settings.json").read_text())
+    assert settings["auxiliary"] is True and settings["drop_path"] == 0.2
+    assert settings["precision"] == "bf16" and settings["cutout"] == 16
