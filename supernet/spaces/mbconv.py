@@ -44,11 +44,12 @@ def space(depth: Sequence[int] = DEPTH, resolutions: Sequence[int] = RESOLUTIONS
     expansion are one choice, because its cost is no sum over the two. UserError where a resolution
     is no positive whole number.
     """
-    if not resolutions or not all(isinstance(r, int) and r > 0 for r in resolutions):
+    given = resolutions if isinstance(resolutions, (list, tuple)) else ()
+    if not given or not all(type(side) is int and side > 0 for side in given):
         raise UserError(
-            f"resolutions {resolutions}: give whole numbers of pixels, such as [96, 128]"
+            f"resolutions {resolutions}: give a list of whole numbers of pixels, such as [96, 128]"
         )
-    choices = [Choice("resolution", tuple(str(r) for r in sorted(set(resolutions))))]
+    choices = [Choice("resolution", tuple(str(side) for side in sorted(set(given))))]
     blocks = tuple(f"k{kernel}e{expansion}" for kernel in KERNELS for expansion in EXPANSIONS)
     for stage, most in enumerate(depth, 1):
         depths = tuple(str(layers) for layers in range(min(2, most), most + 1))
@@ -200,7 +201,7 @@ class Supernet(nn.Module):
         arch = self.space.only() if arch is None else arch
         chosen = dict(zip(self.options, arch, strict=True))
         x = resized(x, int(self.options["resolution"][chosen["resolution"]]))
-        x = F.relu(self.bn1(self.conv_stem(x)))
+        x = F.hardswish(self.bn1(self.conv_stem(x)))
         first, *stages, last = self.blocks
         x = first[0](x)
         for stage, layers in enumerate(stages, 1):
@@ -223,7 +224,7 @@ class Supernet(nn.Module):
 
         Its state dict is this one's; docs/export.md says how to load both.
         """
-        arch_def = [["ds_r1_k3_s1_e1_c{}_nre".format(self.conv_stem.out_channels)]]
+        arch_def = [[f"ds_r1_k3_s1_e1_c{self.conv_stem.out_channels}_nre"]]
         for (_, stride, activation, squeeze), layers in zip(STAGES, self.blocks[1:-1], strict=True):
             stage = []
             for index, layer in enumerate(layers):

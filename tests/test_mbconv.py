@@ -1,0 +1,248 @@
+"""The elastic mobile space: its size, costs at each resolution, statistics, and its timm form."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import search
+from supernet import latency
+from supernet.cost import CostPerOption, count, of_supernet
+from supernet.errors import UserError
+from supernet.evaluate import recalibrate
+from supernet.export import export
+from supernet.space import Arch, as_tuples
+from supernet.spaces import mbconv, network
+from supernet.subnet import extract, input_shape
+
+ROOT = Path(__file__).parents[1]
+SHAPE = (3, 40, 40)
+RESOLUTIONS = [24, 32, 40]
+
+
+def tiny(resolutions: list[int] = RESOLUTIONS, width: float = 0.2) -> nn.Module:
+    """A small supernet whose transforms and norms are not the identity."""
+    torch.manual_seed(0)
+    net = network("mbconv", classes=7, channels=3, width=width, depth=[2, 1, 3, 1, 1],
+                  options={"resolutions": resolutions})  # fmt: skip
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, tensor in net.named_parameters():
+            if ".to_" in name:
+                tensor.normal_(0, 0.1, generator=generator)
+        for norm in net.modules():
+            if isinstance(norm, nn.BatchNorm2d):
+                norm.weight.uniform_(0.5, 1.5, generator=generator)
+                norm.bias.normal_(0, 0.3, generator=generator)
+    largest = tuple((net.space.options - 1).tolist())
+    norms = [norm for norm in net.modules() if isinstance(norm, nn.BatchNorm2d)]
+    recalibrate(net, norms, largest, [torch.randn(16, *SHAPE, generator=generator)])
+    return net.train()
+
+
+def some(net: nn.Module, n: int) -> list[Arch]:
+    archs = net.space.sample(np.random.default_rng(3), n)
+    archs[:, 0] = np.arange(n) % net.space.options[0]  # every resolution
+    return as_tuples(net.space.canonical(archs))
+
+
+# -- the space -----------------------------------------------------------------------------------
+
+
+def test_the_space_is_that_of_once_for_all() -> None:
+    space = mbconv.space()
+    assert space.size == 4 * (9**2 + 9**3 + 9**4) ** 5 > 1e19
+    assert mbconv.space(resolutions=[224]).size == 7371**5
+    assert [c.options for c in space.choices[:2]] == [
+        ("128", "160", "192", "224"),
+        ("2", "3", "4"),
+    ]
+
+
+def test_inactive_layers_are_zeros() -> None:
+    space = mbconv.space()
+    names = [choice.name for choice in space.choices]
+    archs = space.sample(np.random.default_rng(0), 200) | 1
+    archs = np.minimum(archs, space.options - 1)
+    phi, canonical = space.encode(archs), space.canonical(archs)
+    for stage in range(1, 6):
+        depth = archs[:, names.index(f"depth{stage}")] + 2
+        for layer in range(1, 5):
+            i = names.index(f"layer{stage}.{layer}")
+            there = phi[:, space.columns[i]].sum(axis=1)
+            assert np.array_equal(there, depth >= layer)
+            assert np.array_equal(canonical[:, i] != 0, (depth >= layer) & (archs[:, i] != 0))
+
+
+@pytest.mark.parametrize("resolutions", [[], [0], [96.5], ["96"], 96])
+def test_resolutions_are_whole_numbers(resolutions: object) -> None:
+    with pytest.raises(UserError, match="give a list of whole numbers"):
+        mbconv.space(resolutions=resolutions)  # type: ignore[arg-type]
+
+
+def test_a_resolution_that_the_data_cannot_give_is_refused() -> None:
+    space = mbconv.space(resolutions=[32, 64])
+    mbconv.check_data(space, (3, 64, 80))
+    with pytest.raises(UserError, match=r"resolution 64 is more than the images have, 64x48"):
+        mbconv.check_data(space, (3, 64, 48))
+
+
+# -- the network ---------------------------------------------------------------------------------
+
+
+def test_a_network_works_at_its_own_resolution() -> None:
+    """Inside the supernet, alone, and alone on images that have that size already."""
+    net = tiny().eval()
+    x = torch.randn(4, *SHAPE)
+    for arch in some(net, 6):
+        subnet, side = extract(net, arch), RESOLUTIONS[arch[0]]
+        small = F.interpolate(x, (side, side), mode="bilinear", antialias=True)
+        assert input_shape(net, SHAPE, arch) == input_shape(subnet, SHAPE) == (3, side, side)
+        assert net(x, arch).abs().max() > 1e-2
+        for logits in (subnet(x), net(small, arch), subnet(small)):
+            assert torch.allclose(net(x, arch), logits, atol=1e-5)
+
+
+def test_a_network_holds_its_own_layers_alone() -> None:
+    net = tiny()
+    words = "resolution=24,depth1=2,layer1.1=k3e3,layer1.2=k7e4,depth2=1,layer2.1=k5e6,"
+    arch = net.space.parse(words + "depth3=2,layer3.1=k3e6,layer3.2=k5e3,depth4=1,layer4.1=k3e3,"
+                           "depth5=1,layer5.1=k7e3")  # fmt: skip
+    subnet = extract(net, arch)
+    assert [len(layers) for layers in subnet.blocks] == [1, 2, 1, 2, 1, 1, 1]
+    assert subnet.blocks[1][1].conv_dw.weight.shape == (32, 1, 7, 7)
+    assert subnet.blocks[3][1].conv_dw.weight.shape == (48, 1, 5, 5)
+    assert not [name for name in subnet.state_dict() if ".to_" in name]
+
+
+def test_statistics_are_those_of_the_path_whatever_ran_before() -> None:
+    net, batches = tiny(), [torch.randn(8, *SHAPE) for _ in range(2)]
+    arch, *others = some(net, 4)
+    alone = extract(net, arch)
+    norms, own = ([m for m in n.modules() if isinstance(m, nn.BatchNorm2d)] for n in (net, alone))
+    for other in others:
+        recalibrate(net.eval(), norms, other, batches)
+    recalibrate(net, norms, arch, batches)
+    recalibrate(alone.eval(), own, (0,) * len(arch), batches)
+    assert torch.allclose(net(batches[0], arch), alone(batches[0]), atol=1e-5)
+
+
+# -- costs ---------------------------------------------------------------------------------------
+
+
+def test_costs_are_exact_at_each_resolution_and_so_are_budgets() -> None:
+    net = tiny()
+    space, costs = net.space, of_supernet(net, SHAPE)
+    for arch in some(net, 6):
+        counted = count(extract(net, arch), input_shape(net, SHAPE, arch))
+        assert {name: int(cost(space, [arch])[0]) for name, cost in costs.items()} == counted
+    ends = [(0,) * len(space.choices), tuple((space.options - 1).tolist())]
+    archs = np.concatenate([space.sample(np.random.default_rng(0), 2000), ends])
+    for name, cost in costs.items():
+        assert cost(space, ends).tolist() == [cost(space, archs).min(), cost(space, archs).max()]
+        limit = float(np.median(cost(space, archs)))
+        inside = search.within(space, costs, {name: limit}).contains(space.encode(archs))
+        assert np.array_equal(inside, cost(space, archs) <= limit)
+        least = int(cost(space, ends[:1])[0])
+        assert search.within(space, costs, {name: least}).contains(space.encode(ends)).tolist() == [
+            True,
+            False,
+        ]
+        with pytest.raises(UserError, match=f"the smallest {name} .* is {least} "):
+            search.within(space, costs, {name: least - 1})
+
+
+def test_a_latency_has_a_factor_for_each_resolution(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One that is such a product is found; one kept is the same."""
+    net = network("mbconv", classes=7, channels=3, width=0.1, depth=[1] * 5,
+                  options={"resolutions": [16, 32]})  # fmt: skip
+    space = net.space
+    ms = np.random.default_rng(0).uniform(1, 2, space.width)
+    ms[:2] = 0
+
+    def measured(net: nn.Module, shape: object, batch: int, arch: Arch, **_: int) -> object:
+        return {"median_ms": (3 + space.encode([arch])[0] @ ms) * (1, 3.5)[arch[0]]}
+
+    monkeypatch.setattr(latency, "measure", measured)
+    fitted = latency.fit(net, (3, 32, 32), archs=200)
+    assert isinstance(fitted.cost, CostPerOption) and fitted.max_error < 0.01
+    latency.save_fit(tmp_path / "latency.json", fitted)
+    again = latency.load_fit(tmp_path / "latency.json", space)
+    archs = space.sample(np.random.default_rng(1), 20)
+    assert np.array_equal(again.cost(space, archs), fitted.cost(space, archs))
+    with pytest.raises(UserError, match="of another space"):
+        latency.load_fit(tmp_path / "latency.json", mbconv.space(resolutions=[16, 32, 48]))
+
+
+def test_latency_is_measured_at_the_own_resolution() -> None:
+    net = tiny([16, 32])
+    seen: list[Tensor] = []
+    net.conv_stem.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    net.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    latency.measure(net, SHAPE, 2, (0,) * len(net.space.choices), runs=1, warmup=0)
+    assert [tuple(x.shape) for x in seen] == [(2, 3, 16, 16)] * 2
+
+
+# -- files ---------------------------------------------------------------------------------------
+
+
+def exported(net: nn.Module, arch: Arch, folder: Path, images: Tensor) -> dict[str, float]:
+    config = {
+        "network": {"name": "mbconv", "options": {"resolutions": RESOLUTIONS}, "arch": arch}
+        | net.settings,
+        "input": list(input_shape(net, SHAPE, arch)),
+        "mean": [0.5, 0.4, 0.3],
+        "std": [0.2, 0.3, 0.4],
+    }
+    return export(extract(net, arch).eval(), folder, config, images)
+
+
+def test_all_files_of_a_network_agree(tmp_path: Path) -> None:
+    """Images are larger than the architecture's resolution; no graph resizes them."""
+    net = tiny()
+    images = torch.randint(0, 256, (3, *SHAPE), dtype=torch.uint8)
+    differences = exported(net, some(net, 1)[0], tmp_path, images)
+    assert differences.keys() == {
+        "model.safetensors",
+        "model.onnx",
+        "model.pt2",
+        "model.timm.safetensors",
+    }
+    assert differences["model.timm.safetensors"] < 1e-5 and max(differences.values()) < 1e-4
+    graph = onnx.load(tmp_path / "model.onnx").graph
+    assert [d.dim_value for d in graph.input[0].type.tensor_type.shape.dim[1:]] == [3, 24, 24]
+    assert "Resize" not in {node.op_type for node in graph.node}
+    assert json.loads((tmp_path / "timm.json").read_text())["pretrained_cfg"]["input_size"] == [
+        *(3, 24, 24)
+    ]
+
+
+@pytest.mark.parametrize("width", [0.1, 0.35, 1.0])
+def test_the_page_loads_a_network_by_timm_alone(
+    width: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The code of docs/export.md, for random architectures; the logits are not all the same."""
+    monkeypatch.setattr("supernet.export.to_onnx", lambda *_: lambda x: 0)
+    monkeypatch.setattr("supernet.export.to_pt2", lambda *_: lambda x: 0)
+    monkeypatch.setattr("supernet.export.TOLERANCE", float("inf"))
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/export.md").read_text(), re.DOTALL)
+    code = code.replace("runs/imagenet/retrain/ARCHITECTURE", str(tmp_path))
+    net = tiny(width=width)
+    for arch in some(net, 3):
+        side = RESOLUTIONS[arch[0]]
+        images = torch.randint(0, 256, (4, 3, side, side), dtype=torch.uint8)
+        assert exported(net, arch, tmp_path, images)["model.timm.safetensors"] < 1e-5
+        names = {"images": images / 255}
+        exec(compile(code, "docs/export.md", "exec"), names)
+        mean, std = (torch.tensor(x)[:, None, None] for x in ((0.5, 0.4, 0.3), (0.2, 0.3, 0.4)))
+        expected = net.eval()((names["images"] - mean) / std, arch)
+        assert torch.allclose(names["logits"], expected, atol=1e-5)
+        assert expected.std(dim=0).max() > 1e-3
