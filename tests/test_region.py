@@ -109,6 +109,21 @@ def test_walk_never_leaves_the_region(seed: int) -> None:
     assert region.contains(space.encode(np.concatenate(states))).all()
 
 
+def test_a_million_draws_stay_in_the_region() -> None:
+    """Five planes in a space of 1.6e21 points, as of a leaf with budgets; none ever outside."""
+    space, rng = toys.nasnet(), np.random.default_rng(0)
+    start = space.sample(rng, 1)
+    weights = on_grid(rng.normal(size=(5, space.width)))
+    region = HalfSpaces(weights, weights @ space.encode(start)[0] - 0.5)
+    state, drawn = np.repeat(start, 4_000, axis=0), 0
+    for _ in range(25):
+        states = walk(space, region, state, rng, sweeps=10)
+        assert region.contains(space.encode(states.reshape(-1, states.shape[-1]))).all()
+        state, drawn = states[-1], drawn + states.shape[0] * states.shape[1]
+    assert drawn == 1_000_000
+    assert len(np.unique(state, axis=0)) > 3_000  # and they moved
+
+
 def test_walk_keeps_to_the_right_side_of_planes_through_points() -> None:
     """Arbitrary planes whose threshold is some point's own value, and their complements."""
     space, rng = toys.mixed(), np.random.default_rng(5)
