@@ -5,7 +5,7 @@ import pytest
 
 from supernet.errors import UserError
 from supernet.space import Choice, Space, as_tuples
-from supernet.spaces import macro, nb201
+from supernet.spaces import macro, nasnet, nb201
 
 MIXED = Space(
     "mixed",
@@ -17,7 +17,7 @@ MIXED = Space(
                when=("depth", ("3",))),
     ),
 )  # fmt: skip
-SPACES = [MIXED, nb201.space(), macro.space(), macro.space((1, 2, 2))]
+SPACES = [MIXED, nb201.space(), macro.space(), macro.space((1, 2, 2)), nasnet.space()]
 
 
 @pytest.mark.parametrize("space", SPACES, ids=lambda space: space.name)
