@@ -298,8 +298,14 @@ def add_training_arguments(p: ArgumentParser, epochs: int) -> None:
         "--teacher",
         type=str | None,
         default=None,
-        help="where soft labels come from: labels (nowhere) or largest (of a sandwich step); "
-        "largest for the strategy sandwich, labels for the others",
+        help="where soft labels come from: labels (nowhere), largest (of a sandwich step), a model "
+        "of timm, or a folder of retrain.py; largest for sandwich, labels for other strategies",
+    )
+    p.add_argument(
+        "--teacher-weights",
+        type=str | None,
+        default=None,
+        help="of a timm teacher: pretrained, or the file of a checkpoint",
     )
     p.add_argument(
         "--distill",
@@ -324,14 +330,19 @@ def training_arguments(config: dict[str, Any], data: "Data", split: str) -> dict
     one_of("precision", config["precision"], PRECISIONS)
     if config["precision"] == "fp16" and data.labels.device.type == "cpu":
         raise UserError("precision 'fp16' needs a GPU; on the processor it is one of 32, bf16")
-    images = config["batch_size"] * config["accumulate"]
-    data.batches(split, images, drop_last=True)  # raises where that is too large
+    data.batches(split, config["batch_size"], drop_last=True)  # raises where that is too large
+    step, there = config["batch_size"] * config["accumulate"], len(data.batches(split, 1))
+    if step > there:
+        raise UserError(
+            f"--accumulate {config['accumulate']} batches of {config['batch_size']} images are "
+            f"{step} a step; allowed is up to {there}, the images of {split}"
+        )
     crop = data.crop if config["crop"] is None else config["crop"]
     same = ["epochs", "lr", "momentum", "weight_decay", "warmup", "clip", "seed"]
     same += ["distill", "accumulate"]
     return {
         "task": classification(config["label_smoothing"], config["temperature"]),
-        "teacher": teacher(config),
+        "teacher": teacher(config, data),
         "augment": Augment(data, crop=crop, flip=config["flip"], cutout=config["cutout"]),
         "batch": config["batch_size"],
         "split": split,
@@ -339,11 +350,16 @@ def training_arguments(config: dict[str, Any], data: "Data", split: str) -> dict
     }
 
 
-def teacher(config: dict[str, Any]) -> Any:
+def teacher(config: dict[str, Any], data: "Data") -> Any:
     """The `teacher` of Training that --teacher names."""
     sandwich = config.get("strategy") == "sandwich"  # retrain.py trains one path, and has none
     name = config["teacher"] or ("largest" if sandwich else "labels")
     if name == "largest" and not sandwich:
         raise UserError("--teacher largest is of --strategy sandwich, whose steps have a largest")
-    one_of("teacher", name, ("labels", "largest"))
-    return {"labels": None, "largest": "first"}[name]
+    if name in ("labels", "largest"):
+        if config["teacher_weights"] is not None:
+            raise UserError(f"--teacher-weights are of a timm model, and --teacher is {name}")
+        return "first" if name == "largest" else None
+    from supernet.teachers import load
+
+    return load(name, config["teacher_weights"], data)

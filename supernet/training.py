@@ -39,7 +39,7 @@ AUXILIARY = 0.4  # weight of an auxiliary head's loss (DARTS, arXiv 1806.09055)
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 Paths = Callable[[np.random.Generator], list[Arch]]
-Teacher = Callable[[Tensor], Tensor]  # normalised images [n, c, h, w] to what the network puts out
+Teacher = Callable[[Tensor], Tensor]  # normalised images [n, c, h, w] to an output; no module
 
 
 class Training(pl.LightningModule):
@@ -55,8 +55,8 @@ class Training(pl.LightningModule):
 
     teacher: where soft labels come from. None, nowhere; "first", from the first architecture of
     the step, which learns from the labels itself and teaches the others (in-place distillation,
-    BigNAS, arXiv 2003.11142); or a network outside, which teaches all of them. distill: the share
-    of the soft labels in the loss of what is taught.
+    BigNAS, arXiv 2003.11142); or a function of the images, which teaches all of them. distill: the
+    share of the soft labels in the loss of what is taught.
 
     Everything random is a function of (seed, epoch or step): a run that was cut goes on as if it
     had not been.

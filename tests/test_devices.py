@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from supernet import cli
 from supernet.augment import Augment
-from supernet.data import load
+from supernet.data import Data, load
 from supernet.space import Arch, Choice, Space
 from supernet.strategies import uniform
 from supernet.task import classification
 from supernet.training import Training, fit
 from tests import scripts
-from tests.scripts import said, start
+from tests.scripts import answer, said, start
 
 TRAIN = ("--width", 4, "--depth", 1, "--epochs", 8, "--threads", 1, "--device", "cpu")
 
@@ -113,6 +113,39 @@ def assert_all_end(processes: list[BaseProcess]) -> None:
     for process in processes:
         process.join(120)
     assert [process.exitcode for process in processes] == [0, 0]
+
+
+# -- at the door ---------------------------------------------------------------------------------
+
+
+def test_each_device_takes_its_part_of_every_batch(digits: Data) -> None:
+    whole = list(digits.batches("train", 100, seed=3, drop_last=True))
+    parts = [
+        list(digits.batches("train", 100, seed=3, drop_last=True, share=(part, 4)))
+        for part in range(4)
+    ]
+    for batch, *shares in zip(whole, *parts, strict=True):
+        assert all(len(labels) == 25 for _, labels in shares)
+        for tensor, pieces in zip(batch, zip(*shares, strict=True), strict=True):
+            assert torch.equal(tensor, torch.cat(pieces))
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ("--devices 0", ("devices", "1 or more")),
+        ("--devices 3 --device cpu", ("--batch-size 64", "shared equally", "--devices 3")),
+        ("--devices 2 --device cpu:0", ("--device cpu:0", "--devices 2")),
+        ("--devices 2 --device cuda", ("--devices 2", "this machine has")),
+    ],
+)
+def test_what_cannot_train_together(tmp_path: Path, flags: str, says: tuple[str, ...]) -> None:
+    if torch.cuda.device_count() > 1 and flags.endswith("cuda"):
+        pytest.skip("this machine has them")
+    done = answer("train_supernet", tmp_path / "run", *flags.split())
+    assert done.status == 2 and not (tmp_path / "run").exists()
+    (line,) = done.err.splitlines()
+    assert all(words in line for words in says), line
 
 
 # -- what must hold ------------------------------------------------------------------------------

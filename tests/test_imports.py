@@ -9,7 +9,19 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ["train_supernet", "search", "retrain"]
 LIGHT = ["errors", "space", "strategies", "run", "own", "progress"]  # numpy at most
-FAMILY_FREE = ["training", "evaluate", "cost", "export", "subnet", "data", "augment", "task"]
+FAMILY_FREE = [
+    "training",
+    "evaluate",
+    "cost",
+    "export",
+    "subnet",
+    "data",
+    "augment",
+    "task",
+    "teachers",
+    "devices",
+    "extremes",
+]
 
 
 def imported(path: Path, *, everywhere: bool = True) -> set[str]:

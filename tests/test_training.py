@@ -15,7 +15,9 @@ from supernet.space import Arch, as_tuples
 from supernet.spaces import network
 from supernet.task import Task, classification
 from supernet.training import Training, fit
+from tests import test_devices
 from tests.images import npz
+from tests.scripts import answer
 
 LR = 0.1
 ONE_STEP: dict[str, Any] = {"epochs": 1, "batch": 24, "momentum": 0.0, "weight_decay": 0.0}
@@ -58,10 +60,10 @@ def by_hand(net: nn.Module, data: Data, losses: Any) -> nn.Module:
     return net
 
 
-def assert_equal(net: nn.Module, expected: nn.Module) -> None:
+def assert_equal(net: nn.Module, expected: nn.Module, tolerance: float = 1e-6) -> None:
     there = net.state_dict()
     for name, tensor in expected.state_dict().items():
-        assert torch.allclose(there[name].float(), tensor.float(), atol=1e-6), name
+        assert torch.allclose(there[name].float(), tensor.float(), atol=tolerance), name
 
 
 def cross_entropy(logits: Tensor, soft: Tensor) -> Tensor:
@@ -107,6 +109,29 @@ def test_a_teacher_from_outside_teaches_all(
 
     expected = by_hand(copy.deepcopy(net), square, losses)
     task: Task = classification(temperature=temperature)
-    train(net, square, tmp_path, archs, teacher=outside, distill=distill, task=task)
+    train(net, square, tmp_path, archs, teacher=lambda x: outside(x), distill=distill, task=task)
     assert_equal(net, expected)
     assert all(parameter.grad is None for parameter in outside.parameters())
+
+
+# -- accumulation --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("teacher", [None, "first"])
+def test_batches_one_after_the_other_are_one_large_batch(tmp_path: Path, teacher: Any) -> None:
+    """Of a network without norms; with clipping, which sees the gradient of the whole step."""
+    once = test_devices.train(tmp_path / "once", 1, batch=256, teacher=teacher)
+    parts = test_devices.train(tmp_path / "parts", 1, batch=64, accumulate=4, teacher=teacher)
+    assert_equal(parts, once, tolerance=1e-5)
+    other = test_devices.train(tmp_path / "other", 1, batch=64, teacher=teacher)
+    with pytest.raises(AssertionError):
+        assert_equal(other, once, tolerance=1e-3)
+
+
+def test_a_step_of_more_images_than_there_are(tmp_path: Path) -> None:
+    done = answer("train_supernet", tmp_path / "run", "--accumulate", 20)
+    assert done.status == 2 and not (tmp_path / "run").exists()
+    assert done.err == (
+        "train_supernet.py: error: --accumulate 20 batches of 64 images are 1280 a step; allowed "
+        "is up to 1150, the images of train\n"
+    )

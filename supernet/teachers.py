@@ -1,0 +1,112 @@
+"""A network outside of the space that teaches those inside: any timm model, or a retrained one."""
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from supernet.data import IMAGENET_MEAN, IMAGENET_STD, Data
+from supernet.errors import UserError, one_line
+
+Teacher = Callable[[Tensor], Tensor]  # images normalised as the data to logits [n, classes]
+
+
+def load(name: str, weights: str | None, data: Data) -> Teacher:
+    """The teacher `name`: a timm model, or a folder of retrain.py. On the data's device, frozen.
+
+    weights: of a timm model, `pretrained` (timm's own, downloaded) or the file of a checkpoint. It
+    sees the images of a training step, normalised as it is used to: by the mean and deviation of
+    its timm configuration, or those in the folder. Raises UserError where there is no such model,
+    its weights cannot be read, it tells another number of classes apart, or it cannot take images
+    of the data's shape.
+    """
+    if Path(name).is_dir():
+        if weights is not None:
+            raise UserError(
+                f"--teacher {name} is a folder and has its weights: no --teacher-weights"
+            )
+        from supernet import load as load_folder
+
+        net = load_folder(name)  # of images in 0..1
+        mean, std = torch.zeros(1), torch.ones(1)
+    else:
+        net, mean, std = _timm(name, weights, data)
+    device = data.labels.device
+    net = net.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
+    # (x * data.std + data.mean - mean) / std, in one multiplication and one addition
+    mean, std = mean.to(device), std.to(device)
+    scale = (data.std / std)[:, None, None]
+    shift = ((data.mean - mean) / std)[:, None, None]
+
+    def teach(x: Tensor) -> Tensor:
+        logits: Tensor = net(torch.addcmul(shift, x, scale))
+        return logits
+
+    _check(name, teach, data)
+    return teach
+
+
+def _timm(name: str, weights: str | None, data: Data) -> tuple[nn.Module, Tensor, Tensor]:
+    """A timm model with its weights, and the mean and deviation of the images it is used to."""
+    import timm
+
+    if not timm.is_model(name):
+        near = ", ".join(get_close_matches(name, timm.list_models()))
+        raise UserError(
+            f"unknown teacher {name!r}; it is labels, largest, a model of timm"
+            + (f" ({near}, ...)" if near else "")
+            + " or a folder that retrain.py made"
+        )
+    if weights is None:
+        raise UserError(
+            f"--teacher {name} needs --teacher-weights: pretrained, or the file of a checkpoint"
+        )
+    channels = data.shape[0]
+    try:
+        if weights == "pretrained":
+            net = timm.create_model(name, pretrained=True, in_chans=channels)
+        else:
+            state = timm.models.load_state_dict(weights)
+            net = timm.create_model(name, num_classes=_classes(state, name), in_chans=channels)
+            net.load_state_dict(state)
+    except Exception as error:  # timm, the hub and torch each raise their own
+        raise UserError(
+            f"--teacher {name}: the weights {weights!r} cannot be loaded: {one_line(error)[:300]}"
+        ) from None
+    mean, std = (net.pretrained_cfg.get(key) for key in ("mean", "std"))
+    mean, std = torch.tensor(mean or IMAGENET_MEAN), torch.tensor(std or IMAGENET_STD)
+    if len(mean) != channels:  # grey images: timm averages the filters of the first layer
+        mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
+    return net, mean, std
+
+
+def _classes(state: dict[str, Tensor], name: str) -> int:
+    """How many classes a checkpoint of a timm model tells apart, by its classifier."""
+    import timm
+
+    with torch.device("meta"):
+        classifier = timm.create_model(name).pretrained_cfg["classifier"]
+    first = classifier if isinstance(classifier, str) else classifier[0]
+    if f"{first}.weight" not in state:
+        raise UserError(f"it has no {first}.weight")
+    return len(state[f"{first}.weight"])
+
+
+def _check(name: str, teach: Teacher, data: Data) -> None:
+    """UserError where it cannot take two images of the data, or says something else than needed."""
+    height, width = data.shape[1:]
+    try:
+        with torch.no_grad():
+            logits = teach(torch.zeros(2, *data.shape, device=data.labels.device))
+    except Exception as error:  # models refuse a size by assertions and by shapes that do not fit
+        raise UserError(
+            f"--teacher {name} cannot take images of {height}x{width} and {data.shape[0]} "
+            f"channels: {one_line(error)[:300]}"
+        ) from None
+    if logits.shape != (2, data.classes):
+        told = logits.shape[1] if logits.ndim == 2 else list(logits.shape[1:])
+        raise UserError(
+            f"--teacher {name} tells {told} classes apart, and {data.name} has {data.classes}"
+        )
