@@ -224,7 +224,7 @@ class Supernet(nn.Module):
 
         Its state dict is this one's; docs/export.md says how to load both.
         """
-        arch_def = [["ds_r1_k3_s1_e1_c{}_nre".format(self.conv_stem.out_channels)]]
+        arch_def = [[f"ds_r1_k3_s1_e1_c{self.conv_stem.out_channels}_nre"]]
         for (_, stride, activation, squeeze), layers in zip(STAGES, self.blocks[1:-1], strict=True):
             stage = []
             for index, layer in enumerate(layers):
