@@ -7,6 +7,7 @@ The folder then holds the settings, the split of the data and the weights, and t
 goes on after a stop. Next: python search.py runs/digits
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ def parser() -> ArgumentParser:
     p.add_argument("run", help="the run folder; made where it is not there")
     p.add_argument("--config", action="config", help="a recipe: a YAML file of these settings")
     cli.add_device_arguments(p)
+    cli.add_devices_argument(p)
     cli.add_data_arguments(p)
     p.add_argument(
         "--space",
@@ -38,6 +40,12 @@ def parser() -> ArgumentParser:
     p.add_argument(
         "--strategy", default="uniform", help=f"which paths a step trains: {', '.join(strategies)}"
     )
+    p.add_argument(
+        "--random-paths",
+        type=cli.AtLeast(0),
+        default=2,
+        help="paths that a sandwich step trains beside the largest and the smallest",
+    )
     cli.add_training_arguments(p, epochs=60)
     p.add_argument("--search", type=dict, default={}, help="defaults of search.py for this run")
     p.add_argument("--retrain", type=dict, default={}, help="defaults of retrain.py for this run")
@@ -46,7 +54,7 @@ def parser() -> ArgumentParser:
 
 def settings(args: Namespace) -> dict[str, Any]:
     """What makes this run the run that it is; where it runs, and how fast, is left out."""
-    apart = ("run", "config", "device", "threads", "workers", "search", "retrain")
+    apart = ("run", "config", "device", "devices", "threads", "workers", "search", "retrain")
     return {name: value for name, value in vars(args).items() if name not in apart}
 
 
@@ -72,12 +80,14 @@ def main() -> None:
             write_json(run.path / "defaults.json", defaults(args))
         print(f"already trained: {run.weights}; next: python search.py {run.path}")
         return
+    cli.one_process_a_device(args, __file__)
     device = cli.device(args)
 
     import torch
 
     from supernet import spaces
     from supernet.export import save_weights
+    from supernet.extremes import extremes
     from supernet.rules import require_basics
     from supernet.splits import save_splits
     from supernet.training import Training, checkpoint_in, fit
@@ -93,11 +103,14 @@ def main() -> None:
     net = spaces.network(**network).to(device)
     if args.space not in names():
         require_basics(network, net, data.shape)
-    strategy = strategies[args.strategy]
+    strategy: Any = strategies[args.strategy]
+    if args.strategy == "sandwich":
+        largest, smallest = extremes(net, data.shape)
+        strategy = partial(strategy, largest=largest, smallest=smallest, random=args.random_paths)
     module = Training(
         net,
         data,
-        paths=lambda rng: strategy(net.space, rng),
+        paths=partial(strategy, net.space),
         **cli.training_arguments(config, data, "train"),
     )
 
@@ -116,7 +129,7 @@ def main() -> None:
             f"supernet {net.space.name} of {net.space.size:,} architectures on {data.name}: "
             f"{len(data.splits['train'])} images, {device}, {args.epochs} epochs"
         )
-        fit(module, folder, device=device, precision=args.precision)
+        fit(module, folder, device=device, precision=args.precision, devices=args.devices)
         save_weights(net, run.weights)
     print(f"trained: {run.weights}; next: python search.py {run.path}")
 

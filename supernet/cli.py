@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from supernet import own
+from supernet import devices, own
 from supernet.errors import UserError
 from supernet.run import Run, read_json
 
@@ -76,14 +76,19 @@ def main(body: Callable[[], None]) -> None:
 
 
 def device(args: Namespace) -> str:
-    """Set --threads and give the device of --device; UserError where this machine has none such."""
+    """Set --threads and give the device of --device; UserError where this machine has none such.
+
+    Of several devices it is the one of this process.
+    """
     import torch
 
     if args.threads:
         torch.set_num_threads(args.threads)
     name: str = args.device
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if devices.launched() and name == "cuda":
+        return f"cuda:{devices.rank()}"
     kind, _, index = name.partition(":")
     present = {"cpu": 1, "cuda": torch.cuda.device_count()}
     if present.get(kind, 0) and (not index or (index.isdecimal() and int(index) < present[kind])):
@@ -98,12 +103,15 @@ class NotAllowedError(ArgumentTypeError, ValueError):
 
 @dataclass(frozen=True)
 class AtLeast:
-    """The type of a number of at least `low`, whole where `low` is, and less than `below`."""
+    """The type of a number from `low` to `most` and less than `below`, whole where `low` is."""
 
     low: float
     below: float = float("inf")
+    most: float = float("inf")
 
     def __repr__(self) -> str:
+        if self.most < 1e9:
+            return f"{self.low} to {self.most}"
         return f"{self.low} or more" + (f", less than {self.below}" if self.below < 1e9 else "")
 
     def __call__(self, text: Any) -> Any:
@@ -113,7 +121,8 @@ class AtLeast:
         except (ValueError, TypeError, OverflowError):
             value = None
         whole = not isinstance(text, float) or value == text  # int() would cut a recipe's 1.5
-        if value is None or not self.low <= value < self.below or not whole:
+        within = value is not None and self.low <= value < self.below and value <= self.most
+        if not within or not whole:
             what = "whole numbers" if kind is int else "numbers"
             raise NotAllowedError(f"{text!r} given, allowed are {what}: {self}")
         return value
@@ -215,13 +224,58 @@ def load_data(config: dict[str, Any], device: str, workers: int, splits: Any = N
     )
 
 
+# -- several devices -----------------------------------------------------------------------------
+
+
+def add_devices_argument(p: ArgumentParser) -> None:
+    """How many devices train; norms see each its own share of a batch, else the result is equal."""
+    p.add_argument(
+        "--devices",
+        type=AtLeast(1),
+        default=1,
+        help="of --device that train together, a process each",
+    )
+
+
+def one_process_a_device(args: Namespace, script: str) -> None:
+    """Start the processes of --devices, wait for them and leave; returns in each of them.
+
+    script: the file to run. UserError where this machine has too few, or they cannot share a batch.
+    """
+    if args.devices == 1:
+        return
+    if devices.launched():
+        devices.end_with_parent()
+        return
+    if args.batch_size % args.devices:
+        raise UserError(
+            f"--batch-size {args.batch_size} cannot be shared equally by --devices {args.devices}"
+        )
+    if ":" in args.device:
+        raise UserError(f"--device {args.device} is one device; --devices {args.devices} need cuda")
+    if args.device != "cpu":
+        import torch
+
+        here = torch.cuda.device_count()
+        if args.device == "cuda" or here:
+            if args.devices > here:
+                raise UserError(f"--devices {args.devices}: this machine has {here} of cuda")
+    devices.launch(script, args.devices)
+    sys.exit(0)
+
+
 # -- training ------------------------------------------------------------------------------------
 
 
 def add_training_arguments(p: ArgumentParser, epochs: int) -> None:
     """How a network is trained: the same for a supernet and for one architecture."""
     p.add_argument("--epochs", type=AtLeast(1), default=epochs, help="passes over the images")
-    p.add_argument("--batch-size", type=AtLeast(1), default=64, help="images a step")
+    p.add_argument(
+        "--batch-size", type=AtLeast(1), default=64, help="images a batch, of all devices together"
+    )
+    p.add_argument(
+        "--accumulate", type=AtLeast(1), default=1, help="batches a step, one after the other"
+    )
     p.add_argument("--lr", type=AtLeast(0.0), default=0.05, help="peak learning rate")
     p.add_argument("--momentum", type=AtLeast(0.0, 1.0), default=0.9, help="Nesterov's")
     p.add_argument(
@@ -240,6 +294,20 @@ def add_training_arguments(p: ArgumentParser, epochs: int) -> None:
     p.add_argument(
         "--cutout", type=AtLeast(0), default=0, help="side of a square left out; 0: none"
     )
+    p.add_argument(
+        "--teacher",
+        type=str | None,
+        default=None,
+        help="where soft labels come from: labels (nowhere) or largest (of a sandwich step); "
+        "largest for the strategy sandwich, labels for the others",
+    )
+    p.add_argument(
+        "--distill",
+        type=AtLeast(0.0, most=1.0),
+        default=1.0,
+        help="share of the soft labels in the loss of what a teacher teaches",
+    )
+    p.add_argument("--temperature", type=AtLeast(0.01), default=1.0, help="of the soft labels")
     p.add_argument("--precision", default="32", help="32, bf16 or fp16")
     p.add_argument("--seed", type=AtLeast(0), default=0, help="of everything random")
 
@@ -256,13 +324,26 @@ def training_arguments(config: dict[str, Any], data: "Data", split: str) -> dict
     one_of("precision", config["precision"], PRECISIONS)
     if config["precision"] == "fp16" and data.labels.device.type == "cpu":
         raise UserError("precision 'fp16' needs a GPU; on the processor it is one of 32, bf16")
-    data.batches(split, config["batch_size"], drop_last=True)  # raises where that is too large
+    images = config["batch_size"] * config["accumulate"]
+    data.batches(split, images, drop_last=True)  # raises where that is too large
     crop = data.crop if config["crop"] is None else config["crop"]
-    same = ("epochs", "lr", "momentum", "weight_decay", "warmup", "clip", "seed")
+    same = ["epochs", "lr", "momentum", "weight_decay", "warmup", "clip", "seed"]
+    same += ["distill", "accumulate"]
     return {
-        "task": classification(config["label_smoothing"]),
+        "task": classification(config["label_smoothing"], config["temperature"]),
+        "teacher": teacher(config),
         "augment": Augment(data, crop=crop, flip=config["flip"], cutout=config["cutout"]),
         "batch": config["batch_size"],
         "split": split,
         **{name: config[name] for name in same},
     }
+
+
+def teacher(config: dict[str, Any]) -> Any:
+    """The `teacher` of Training that --teacher names."""
+    sandwich = config.get("strategy") == "sandwich"  # retrain.py trains one path, and has none
+    name = config["teacher"] or ("largest" if sandwich else "labels")
+    if name == "largest" and not sandwich:
+        raise UserError("--teacher largest is of --strategy sandwich, whose steps have a largest")
+    one_of("teacher", name, ("labels", "largest"))
+    return {"labels": None, "largest": "first"}[name]

@@ -68,13 +68,21 @@ class Data:
         return len(self.labels)
 
     def batches(
-        self, split: str, size: int, *, seed: Seed | None = None, drop_last: bool = False
+        self,
+        split: str,
+        size: int,
+        *,
+        seed: Seed | None = None,
+        drop_last: bool = False,
+        share: tuple[int, int] = (0, 1),
     ) -> "Batches":
         """Batches of `size` of "train", "val", "test" or "train+val".
 
         seed: None for the order of the split; otherwise the shuffled order, and the crops of an
         image folder, are a pure function of it, so that a resumed epoch equals a straight one.
-        drop_last: leave out a last batch that is smaller. Raises UserError where no batch remains.
+        drop_last: leave out a last batch that is smaller. share: (i, n) for the i-th of n equal
+        parts of every batch, where n devices take one each. Raises UserError where no batch
+        remains, or where one cannot be divided so.
         """
         names = SPLITS[:2] if split == "train+val" else (split,)
         if not set(names) <= set(SPLITS):
@@ -84,7 +92,9 @@ class Data:
             raise UserError(
                 f"batch size {size}: allowed is 1 to {len(indices)}, the images of {split}"
             )
-        return Batches(self, indices, size, seed, drop_last)
+        if size % share[1]:
+            raise UserError(f"batch size {size}: it cannot be shared equally by {share[1]} devices")
+        return Batches(self, indices, size, seed, drop_last, share)
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 [b, c, h, w] as float32, (x / 255 - mean) / std, on the same device."""
@@ -104,6 +114,7 @@ class Batches:
     size: int
     seed: Seed | None
     drop_last: bool
+    share: tuple[int, int] = (0, 1)
 
     def __len__(self) -> int:
         spare = 0 if self.drop_last else self.size - 1
@@ -116,9 +127,11 @@ class Batches:
             generator = torch.Generator().manual_seed(torch_seed(self.seed))
             order = order[torch.randperm(len(order), generator=generator)]
         order = order[: len(self) * self.size]
-        chunks = order.to(self.data.labels.device).split(self.size)
+        part, parts = self.share
+        order = torch.cat([chunk.chunk(parts)[part] for chunk in order.split(self.size)])
+        chunks = order.to(self.data.labels.device).split(self.size // parts)
         if isinstance(self.data.images, Files):
-            lists = [chunk.tolist() for chunk in order.split(self.size)]
+            lists = [chunk.tolist() for chunk in order.split(self.size // parts)]
             images = self.data.images.decoded(lists, self.seed, self.data.labels.device)
         else:
             images = (self.data.images[chunk] for chunk in chunks)

@@ -11,6 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from supernet.devices import rank
 from supernet.errors import UserError
 from supernet.space import Arch
 
@@ -23,9 +24,12 @@ def atomic(path: Path) -> Iterator[BytesIO]:
 
     Written aside in the same folder, flushed to disk, then renamed. What a kill leaves aside has a
     fixed name, so that the next try replaces it. Raises UserError where the disk does not take it.
+    Of the processes of several devices the first alone writes.
     """
     buffer = BytesIO()  # torch aborts the process when it meets a full disk itself
     yield buffer
+    if rank():
+        return
     aside = path.with_name(f".{path.name}.aside")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,6 +136,9 @@ def settle(path: Path, settings: dict[str, Any]) -> None:
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
     """Hold `folder` against a second process that would write there; UserError where one does."""
+    if rank():
+        yield  # the first process of several devices holds it for all
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):

@@ -9,20 +9,23 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.strategies import DDPStrategy
 from timm.optim import param_groups_weight_decay
 from timm.scheduler import CosineLRScheduler
 from torch import Tensor, nn
 
-from supernet.augment import Augment
+from supernet.augment import Augment, torch_seed
 from supernet.data import Batches, Data
+from supernet.devices import average, share
 from supernet.errors import UserError
 from supernet.ops import DropPath
 from supernet.progress import PlainLines
@@ -36,6 +39,7 @@ AUXILIARY = 0.4  # weight of an auxiliary head's loss (DARTS, arXiv 1806.09055)
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 Paths = Callable[[np.random.Generator], list[Arch]]
+Teacher = Callable[[Tensor], Tensor]  # normalised images [n, c, h, w] to what the network puts out
 
 
 class Training(pl.LightningModule):
@@ -45,7 +49,14 @@ class Training(pl.LightningModule):
     split: the images trained on, `train` or `train+val`. lr: the peak, in one batch's mean loss.
     warmup: epochs of linear warm-up before the cosine, at most half of all. clip: largest gradient
     norm, 0 for none. drop_path: the share of samples in which a path is dropped, times the share of
-    the epochs that are over. A network that gives (logits, auxiliary logits) learns from both.
+    the epochs that are over. accumulate: a step takes so many batches, one after the other, to
+    spare memory, and the mean of their losses. A network that gives (logits, auxiliary logits)
+    learns from both.
+
+    teacher: where soft labels come from. None, nowhere; "first", from the first architecture of
+    the step, which learns from the labels itself and teaches the others (in-place distillation,
+    BigNAS, arXiv 2003.11142); or a network outside, which teaches all of them. distill: the share
+    of the soft labels in the loss of what is taught.
 
     Everything random is a function of (seed, epoch or step): a run that was cut goes on as if it
     had not been.
@@ -69,6 +80,9 @@ class Training(pl.LightningModule):
         clip: float,
         seed: int,
         drop_path: float = 0.0,
+        teacher: Literal["first"] | Teacher | None = None,
+        distill: float = 1.0,
+        accumulate: int = 1,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -77,37 +91,59 @@ class Training(pl.LightningModule):
         self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
         self.warmup, self.clip = warmup, clip
         self.drop_path = drop_path
+        self.teacher, self.distill, self.accumulate = teacher, distill, accumulate
         self.unchecked: list[tuple[int, list[Arch], Tensor]] = []
 
     # -- one step --------------------------------------------------------------------------------
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
-        images, target = batch
         step = self.global_step
         optimizer = self.optimizers()
         self.schedule.step_update(step)
         optimizer.zero_grad(set_to_none=True)  # paths not taken keep None: nothing moves them
+        archs = self.paths(np.random.default_rng((self.seed, step)))  # the same on all devices
+        parts = zip(*(tensor.chunk(self.accumulate) for tensor in batch), strict=True)
+        results = torch.stack([self._backward(*part, archs) for part in parts])
+        average([p.grad for p in self.net.parameters() if p.grad is not None])
+        self._clip(optimizer)
+        optimizer.step()
+        self._watch(step, archs, *results.mean(0))
+
+    def _backward(self, images: Tensor, target: Tensor, archs: list[Arch]) -> Tensor:
+        """Add the gradients of the architectures on some images to those that there are.
+
+        Returns the loss and the mean metric of each, [2, archs].
+        """
         x = self.augment(images, self.generator)
-        archs = self.paths(np.random.default_rng((self.seed, step)))
-        losses = []
+        soft = self._taught(x)
+        losses, metrics = [], []
         for arch in archs:
             output = self.net(x, arch)
             output, *auxiliary = output if isinstance(output, tuple) else (output,)
-            loss = self.task.loss(output, target)
+            loss = self._loss(output, target, soft)
             for logits in auxiliary:
                 loss = loss + AUXILIARY * self.task.loss(logits, target)
-            self.manual_backward(loss)
+            self.manual_backward(loss / self.accumulate)
             losses.append(loss.detach())
-            self.log(
-                "metric",
-                self.task.metric(output.detach(), target).mean(),
-                on_epoch=True,
-                on_step=False,
-                batch_size=len(target),
-            )
-        self._clip(optimizer)
-        optimizer.step()
-        self._watch(step, archs, torch.stack(losses))
+            metrics.append(self.task.metric(output.detach(), target).mean())
+            if self.teacher == "first" and soft is None:
+                soft = output.detach()
+        return torch.stack([torch.stack(losses), torch.stack(metrics)])
+
+    def _taught(self, x: Tensor) -> Tensor | None:
+        """What a teacher from outside says of the images; None where there is none."""
+        if self.teacher is None or self.teacher == "first":
+            return None
+        with torch.no_grad():
+            return self.teacher(x)
+
+    def _loss(self, output: Tensor, target: Tensor, soft: Tensor | None) -> Tensor:
+        if soft is None or not self.distill:
+            return self.task.loss(output, target)
+        taught = self.distill * self.task.imitate(output, soft)
+        if self.distill == 1:
+            return taught
+        return taught + (1 - self.distill) * self.task.loss(output, target)
 
     def _clip(self, optimizer: Any) -> None:
         if not self.clip:
@@ -119,9 +155,11 @@ class Training(pl.LightningModule):
 
     # -- losses that are not finite --------------------------------------------------------------
 
-    def _watch(self, step: int, archs: list[Arch], losses: Tensor) -> None:
+    def _watch(self, step: int, archs: list[Arch], losses: Tensor, metrics: Tensor) -> None:
         self.unchecked.append((step, archs, losses))
-        self.log("loss", losses.mean(), on_step=False, on_epoch=True, prog_bar=True)
+        once = {"on_step": False, "on_epoch": True, "sync_dist": True, "batch_size": 1}
+        self.log("loss", losses.mean(), prog_bar=True, **once)  # type: ignore[arg-type]
+        self.log("metric", metrics.mean(), **once)  # type: ignore[arg-type]
         if len(self.unchecked) >= CHECK_EVERY:
             self._check()
 
@@ -129,7 +167,9 @@ class Training(pl.LightningModule):
         """Raise UserError at the first loss since the last look that is not finite."""
         if not self.unchecked:
             return
-        finite = torch.cat([losses for *_, losses in self.unchecked]).isfinite().tolist()
+        every = torch.cat([losses for *_, losses in self.unchecked])
+        average([every])  # what is not finite on one device is not finite on any
+        finite = every.isfinite().tolist()
         for step, archs, losses in self.unchecked:
             for arch, ok, loss in zip(archs, finite, losses, strict=False):
                 if not ok:
@@ -144,19 +184,23 @@ class Training(pl.LightningModule):
     # -- an epoch --------------------------------------------------------------------------------
 
     def train_dataloader(self) -> Batches:
-        order = (self.seed, self.current_epoch)
-        return self.data.batches(self.split, self.batch, seed=order, drop_last=True)
+        order, images = (self.seed, self.current_epoch), self.batch * self.accumulate
+        return self.data.batches(self.split, images, seed=order, drop_last=True, share=share())
 
     def on_train_epoch_start(self) -> None:
-        seed = np.random.SeedSequence((self.seed, self.current_epoch)).generate_state(1)
-        self.generator = torch.Generator(self.device).manual_seed(int(seed[0]))
+        seed = (self.seed, self.current_epoch, share()[0])
+        self.generator = torch.Generator(self.device).manual_seed(torch_seed(seed))
         for module in self.net.modules():
             if isinstance(module, DropPath):
                 module.rate = self.drop_path * self.current_epoch / self.epochs
                 module.generator = self.generator
 
     def on_train_epoch_end(self) -> None:
-        """Runs before the checkpoint is written, which must not hold what a NaN left."""
+        """Runs before the checkpoint is written, which must not hold what a NaN left.
+
+        Statistics of norms, the one thing in which devices differ, become their mean there.
+        """
+        average([buffer for buffer in self.net.buffers() if buffer.is_floating_point()])
         self._check()
         state = self.net.state_dict()
         finite = torch.stack([tensor.isfinite().all() for tensor in state.values()]).tolist()
@@ -184,6 +228,16 @@ class Training(pl.LightningModule):
 
 
 # -- Lightning -----------------------------------------------------------------------------------
+
+
+class SeveralDevices(DDPStrategy):
+    """Lightning's processes, without the wrapper that exchanges gradients at every backward pass.
+
+    It would wait for parameters that no path of the step has; `Training` averages what there is.
+    """
+
+    def configure_ddp(self) -> None:
+        pass
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -225,9 +279,9 @@ def checkpoint_in(folder: Path, net: nn.Module) -> Path | None:
     return path
 
 
-def trainer(folder: Path, epochs: int, device: str, precision: str) -> pl.Trainer:
+def trainer(folder: Path, epochs: int, device: str, precision: str, devices: int = 1) -> pl.Trainer:
     """A Lightning trainer that logs to `folder` and keeps its checkpoint there."""
-    for name in ("pytorch_lightning", "lightning.pytorch"):
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(pytorch_)?lightning.*")
     callbacks: list[Callback] = [
@@ -238,7 +292,10 @@ def trainer(folder: Path, epochs: int, device: str, precision: str) -> pl.Traine
     return pl.Trainer(
         max_epochs=epochs,
         accelerator=kind,
-        devices=[int(index)] if index else 1,
+        devices=devices if devices > 1 else [int(index)] if index else 1,
+        strategy=SeveralDevices(cluster_environment=LightningEnvironment())
+        if devices > 1
+        else "auto",
         precision=PRECISIONS[precision],  # type: ignore[arg-type]
         logger=_loggers(folder),
         callbacks=callbacks,
@@ -278,13 +335,14 @@ def _loggers(folder: Path) -> list[Logger]:
     return loggers
 
 
-def fit(module: Training, folder: Path, *, device: str, precision: str) -> None:
+def fit(module: Training, folder: Path, *, device: str, precision: str, devices: int = 1) -> None:
     """Train to the end, from the last finished epoch where `folder` holds one.
 
+    devices: how many processes `supernet.devices.launch` started, of which this is one.
     Raises UserError where the checkpoint there cannot be read or is of another network.
     """
     resume = checkpoint_in(folder, module.net)
-    runner = trainer(folder, module.epochs, device, precision)
+    runner = trainer(folder, module.epochs, device, precision, devices)
     try:
         runner.fit(module, ckpt_path=resume, weights_only=True)
     except SystemExit as error:  # what Lightning makes of Ctrl-C

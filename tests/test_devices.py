@@ -1,0 +1,168 @@
+"""Two processes on the processor train one supernet, and one that dies ends the run."""
+
+import os
+import signal
+import socket
+import sys
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from supernet import cli
+from supernet.augment import Augment
+from supernet.data import load
+from supernet.space import Arch, Choice, Space
+from supernet.strategies import uniform
+from supernet.task import classification
+from supernet.training import Training, fit
+from tests import scripts
+from tests.scripts import said, start
+
+TRAIN = ("--width", 4, "--depth", 1, "--epochs", 8, "--threads", 1, "--device", "cpu")
+
+
+class Toy(nn.Module):
+    """Two operations of which a path takes one, without norms: a sum over images is exact."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.space = Space("toy", (Choice("a", ("relu", "tanh")), Choice("b", ("one", "two"))))
+        self.a = nn.ModuleList([nn.Linear(64, 16), nn.Linear(64, 16)])
+        self.b = nn.ModuleList([nn.Linear(16, 10), nn.Linear(16, 10)])
+
+    def forward(self, x: Tensor, arch: Arch) -> Tensor:
+        hidden = self.a[arch[0]](x.flatten(1))
+        out: Tensor = self.b[arch[1]](hidden.tanh() if arch[0] else hidden.relu())
+        return out
+
+
+def train(folder: Path, devices: int, **settings: Any) -> nn.Module:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    net, data = Toy(), load("digits")
+    module = Training(
+        net,
+        data,
+        classification(),
+        Augment(data),
+        lambda rng: [*uniform(net.space, rng), *uniform(net.space, rng)],
+        split="train",
+        epochs=2,
+        warmup=0,
+        momentum=0.9,
+        weight_decay=1e-3,
+        clip=1.0,
+        seed=0,
+        **({"batch": 256, "lr": 0.1} | settings),
+    )
+    fit(module, folder, device="cpu", precision="32", devices=devices)
+    return net
+
+
+# -- two processes, forked off the server of the tests ------------------------------------------
+
+
+def pair(function: Any, *args: Any) -> list[BaseProcess]:
+    """Two processes that call `function(*args)`, each with its number."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    environments = [address | {"LOCAL_RANK": str(number)} for number in range(2)]
+    processes = [
+        scripts._context.Process(target=_one, args=(environment, function, *args))
+        for environment in environments
+    ]
+    for process in processes:
+        process.start()
+    return processes
+
+
+def _one(environment: dict[str, str], function: Any, *args: Any) -> None:
+    os.environ |= environment
+    function(*args)
+
+
+def _train_and_save(folder: Path, name: str) -> None:
+    torch.save(train(folder, 2).state_dict(), folder / f"{name}{os.environ['LOCAL_RANK']}.pt")
+
+
+def _command(*argv: object) -> None:
+    """train_supernet.py in this process; the weights as they end in it are saved."""
+    import train_supernet
+    from supernet import export
+
+    kept = Path(f"{argv[0]}.weights{os.environ['LOCAL_RANK']}.pt")
+    save = export.save_weights
+
+    def saving(net: nn.Module, path: Path) -> None:
+        torch.save(net.state_dict(), kept)
+        save(net, path)
+
+    export.save_weights = saving
+    sys.argv = ["train_supernet.py", *map(str, argv)]
+    sys.stdout = open(f"{argv[0]}.said", "a", buffering=1)
+    cli.main(train_supernet.main)
+
+
+def assert_all_end(processes: list[BaseProcess]) -> None:
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0, 0]
+
+
+# -- what must hold ------------------------------------------------------------------------------
+
+
+def test_two_devices_train_as_one(tmp_path: Path) -> None:
+    """Their weights are equal, to the last bit, and those of one device that saw all images."""
+    assert_all_end(pair(_train_and_save, tmp_path, "rank"))
+    first, second = (torch.load(tmp_path / f"rank{number}.pt") for number in range(2))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    alone = train(tmp_path / "alone", 1).state_dict()
+    for name, tensor in alone.items():
+        assert torch.allclose(first[name], tensor, atol=1e-5), name
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the processes in /proc")
+def test_a_killed_device_ends_the_run_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    """It ends with one line and no process left; resumed, the weights are an undisturbed run's.
+
+    With norms, whose statistics differ between devices until the end of an epoch.
+    """
+    run, straight = tmp_path / "run", tmp_path / "straight"
+    command = (*TRAIN, "--devices", 2)
+    process = start("train_supernet", run, *command)
+    checkpoint = run / "supernet" / "last.ckpt"
+    while process.is_alive() and not checkpoint.exists():
+        process.join(0.02)
+    assert process.pid is not None
+    devices = children(process.pid)
+    assert len(devices) == 2, said(run)
+    os.kill(devices[1], signal.SIGKILL)
+    process.join(60)
+    assert process.exitcode == 2, said(run)
+    assert said(run).splitlines() == [
+        "train_supernet.py: error: the process of device 1 was ended by SIGKILL; the same command "
+        "goes on from the last finished epoch"
+    ]
+    assert not any(Path(f"/proc/{device}").exists() for device in devices)
+    assert torch.load(checkpoint, weights_only=True)["epoch"] < 7
+
+    assert_all_end(pair(_command, run, *command))
+    assert_all_end(pair(_command, straight, *command))
+    weights = load_file(run / "supernet" / "model.safetensors")
+    undisturbed = load_file(straight / "supernet" / "model.safetensors")
+    other = torch.load(f"{run}.weights1.pt")
+    for name, tensor in weights.items():
+        assert torch.equal(tensor, undisturbed[name]), name
+        assert torch.equal(tensor, other[name]), f"{name} differs between the devices"
