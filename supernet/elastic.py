@@ -86,9 +86,9 @@ class ElasticLinear(nn.Linear):
     def slice_of(self, whole: "ElasticLinear") -> dict[str, Tensor]:
         """The tensors of `whole` that this smaller layer has, by their names here."""
         tensors = {"weight": whole.weight[: self.out_features, : self.in_features]}
-        return (
-            tensors if whole.bias is None else tensors | {"bias": whole.bias[: self.out_features]}
-        )
+        if whole.bias is not None:
+            tensors["bias"] = whole.bias[: self.out_features]
+        return tensors
 
 
 class ElasticBatchNorm2d(nn.BatchNorm2d):
@@ -125,8 +125,7 @@ class ElasticBatchNorm2d(nn.BatchNorm2d):
 
     def slice_of(self, whole: "ElasticBatchNorm2d") -> dict[str, Tensor]:
         """The tensors of `whole` that this smaller layer has, by their names here."""
-        tensors = {
+        return {
             name: tensor[: self.num_features] if tensor.dim() else tensor
             for name, tensor in whole.state_dict().items()
         }
-        return tensors

@@ -116,10 +116,9 @@ def _fitted(space: Space, archs: Archs, times: Floats, scaled: str | None) -> Co
         of_each = factors[archs[:, where]]
         weights = _ridge(phi * of_each[:, None], times)
         sums = phi @ weights
-        squares = (sums**2) @ takes
-        factors = np.where(
-            squares > 0, (times * sums) @ takes / np.maximum(squares, 1e-12), factors
-        )
+        squares = (sums**2) @ takes  # zero where an option has not been measured
+        found = (times * sums) @ takes / np.maximum(squares, 1e-12)
+        factors = np.where(squares > 0, found, factors)
     pieces = [LinearCost("latency", float(f * weights[-1]), f * weights[:-1]) for f in factors]
     return CostPerOption("latency", scaled, tuple(pieces))
 

@@ -8,6 +8,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from PIL import Image
+from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,9 +19,11 @@ from supernet.cost import CostPerOption, count, of_supernet
 from supernet.errors import UserError
 from supernet.evaluate import recalibrate
 from supernet.export import export
+from supernet.run import TrialLog
 from supernet.space import Arch, as_tuples
 from supernet.spaces import mbconv, network
 from supernet.subnet import extract, input_shape
+from tests.scripts import answer
 
 ROOT = Path(__file__).parents[1]
 SHAPE = (3, 40, 40)
@@ -246,3 +250,53 @@ def test_the_page_loads_a_network_by_timm_alone(
         expected = net.eval()((names["images"] - mean) / std, arch)
         assert torch.allclose(names["logits"], expected, atol=1e-5)
         assert expected.std(dim=0).max() > 1e-3
+
+
+# -- the scripts ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real digits 0, 1 and 2 in an image folder: 12 of each in train/, 2 of each in val/."""
+    root, real = tmp_path_factory.mktemp("mbconv") / "set", load_digits()
+    for label in range(3):
+        for i, image in enumerate(real.images[real.target == label][:14]):
+            path = root / ("train" if i < 12 else "val") / f"digit{label}" / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray((image * 15).astype(np.uint8)).resize((48, 48)).save(path)
+    return root
+
+
+RECIPE = ("--config", ROOT / "recipes" / "imagenet-mbconv.yaml")
+SMALL = ("--image-size", 40, "--width", 0.1, "--depth", 1, "--val-fraction", 0.3,
+         "--epochs", 2, "--batch-size", 8, "--workers", 0, "--threads", 1)  # fmt: skip
+
+
+def test_the_recipe_starts_on_an_image_folder(folder: Path, tmp_path: Path) -> None:
+    """All three scripts for a few steps, smaller in size alone; the budget holds at the end."""
+    run = tmp_path / "run"
+    small = (*SMALL, "--options", "{resolutions: [24, 40]}", "--precision", 32)
+    done = answer("train_supernet", run, *RECIPE, "--data", folder, *small)
+    assert (done.status, done.err) == (0, "")
+    alone = ("--workers", 0, "--threads", 1)
+    done = answer("search", run, *alone, "--trials", 6, "--calibration-images", 16,
+                  "--max-macs", "400k")  # fmt: skip
+    assert (done.status, done.err) == (0, "")
+    trials = TrialLog(run / "search" / "trials.jsonl").trials
+    assert len(trials) == 6 and all(trial.score is not None for trial in trials)
+    assert max(trial.costs["macs"] for trial in trials) <= 400_000
+    done = answer("retrain", run, *alone, "--epochs", 1, "--batch-size", 8, "--precision", 32)
+    assert (done.status, done.err) == (0, "")
+    (result,) = (run / "retrain").glob("*/result.json")
+    assert result.with_name("timm.json").is_file()
+    assert str(result.with_name("model.timm.safetensors")) in done.out
+    best = max(trials, key=lambda trial: trial.score or 0)
+    content = json.loads(result.read_text())
+    assert content["macs"] == best.costs["macs"]
+    assert content["difference_of_logits"]["model.timm.safetensors"] < 1e-5
+
+
+def test_a_resolution_above_that_of_the_images_is_one_line(folder: Path, tmp_path: Path) -> None:
+    done = answer("train_supernet", tmp_path / "run", *RECIPE, "--data", folder, *SMALL)
+    assert done.status == 2 and "resolution 224 is more than the images have, 40x40" in done.err
+    assert done.err.count("\n") == 1
