@@ -7,6 +7,7 @@ The folder then holds the settings, the split of the data and the weights, and t
 goes on after a stop. Next: python search.py runs/digits
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,12 @@ def parser() -> ArgumentParser:
     )
     p.add_argument(
         "--strategy", default="uniform", help=f"which paths a step trains: {', '.join(strategies)}"
+    )
+    p.add_argument(
+        "--random-paths",
+        type=cli.AtLeast(0),
+        default=2,
+        help="paths that a sandwich step trains beside the largest and the smallest",
     )
     cli.add_training_arguments(p, epochs=60)
     p.add_argument("--search", type=dict, default={}, help="defaults of search.py for this run")
@@ -79,6 +86,7 @@ def main() -> None:
 
     from supernet import spaces
     from supernet.export import save_weights
+    from supernet.extremes import extremes
     from supernet.splits import save_splits
     from supernet.training import Training, checkpoint_in, fit
 
@@ -90,11 +98,14 @@ def main() -> None:
     torch.manual_seed(args.seed)
     network = {"name": args.space, "classes": data.classes, "channels": data.shape[0], **shape}
     net = spaces.network(**network).to(device)
-    strategy = strategies[args.strategy]
+    strategy: Any = strategies[args.strategy]
+    if args.strategy == "sandwich":
+        largest, smallest = extremes(net, data.shape)
+        strategy = partial(strategy, largest=largest, smallest=smallest, random=args.random_paths)
     module = Training(
         net,
         data,
-        paths=lambda rng: strategy(net.space, rng),
+        paths=partial(strategy, net.space),
         **cli.training_arguments(config, data, "train"),
     )
 

@@ -89,12 +89,15 @@ class NotAllowedError(ArgumentTypeError, ValueError):
 
 @dataclass(frozen=True)
 class AtLeast:
-    """The type of a number of at least `low`, whole where `low` is, and less than `below`."""
+    """The type of a number from `low` to `most` and less than `below`, whole where `low` is."""
 
     low: float
     below: float = float("inf")
+    most: float = float("inf")
 
     def __repr__(self) -> str:
+        if self.most < 1e9:
+            return f"{self.low} to {self.most}"
         return f"{self.low} or more" + (f", less than {self.below}" if self.below < 1e9 else "")
 
     def __call__(self, text: Any) -> Any:
@@ -104,7 +107,8 @@ class AtLeast:
         except (ValueError, TypeError, OverflowError):
             value = None
         whole = not isinstance(text, float) or value == text  # int() would cut a recipe's 1.5
-        if value is None or not self.low <= value < self.below or not whole:
+        within = value is not None and self.low <= value < self.below and value <= self.most
+        if not within or not whole:
             what = "whole numbers" if kind is int else "numbers"
             raise NotAllowedError(f"{text!r} given, allowed are {what}: {self}")
         return value
@@ -214,6 +218,20 @@ def add_training_arguments(p: ArgumentParser, epochs: int) -> None:
     p.add_argument(
         "--cutout", type=AtLeast(0), default=0, help="side of a square left out; 0: none"
     )
+    p.add_argument(
+        "--teacher",
+        type=str | None,
+        default=None,
+        help="where soft labels come from: labels (nowhere) or largest (of a sandwich step); "
+        "largest for the strategy sandwich, labels for the others",
+    )
+    p.add_argument(
+        "--distill",
+        type=AtLeast(0.0, most=1.0),
+        default=1.0,
+        help="share of the soft labels in the loss of what a teacher teaches",
+    )
+    p.add_argument("--temperature", type=AtLeast(0.01), default=1.0, help="of the soft labels")
     p.add_argument("--precision", default="32", help="32, bf16 or fp16")
     p.add_argument("--seed", type=AtLeast(0), default=0, help="of everything random")
 
@@ -232,11 +250,22 @@ def training_arguments(config: dict[str, Any], data: "Data", split: str) -> dict
         raise UserError("precision 'fp16' needs a GPU; on the processor it is one of 32, bf16")
     data.batches(split, config["batch_size"], drop_last=True)  # raises where that is too large
     crop = data.crop if config["crop"] is None else config["crop"]
-    same = ("epochs", "lr", "momentum", "weight_decay", "warmup", "clip", "seed")
+    same = ("epochs", "lr", "momentum", "weight_decay", "warmup", "clip", "seed", "distill")
     return {
-        "task": classification(config["label_smoothing"]),
+        "task": classification(config["label_smoothing"], config["temperature"]),
+        "teacher": teacher(config),
         "augment": Augment(data, crop=crop, flip=config["flip"], cutout=config["cutout"]),
         "batch": config["batch_size"],
         "split": split,
         **{name: config[name] for name in same},
     }
+
+
+def teacher(config: dict[str, Any]) -> Any:
+    """The `teacher` of Training that --teacher names."""
+    sandwich = config.get("strategy") == "sandwich"  # retrain.py trains one path, and has none
+    name = config["teacher"] or ("largest" if sandwich else "labels")
+    if name == "largest" and not sandwich:
+        raise UserError("--teacher largest is of --strategy sandwich, whose steps have a largest")
+    one_of("teacher", name, ("labels", "largest"))
+    return {"labels": None, "largest": "first"}[name]

@@ -1,6 +1,7 @@
 """Which architectures one training step runs: a function of the space and a Generator.
 
-The trainer sums the gradients of the architectures returned and takes one optimiser step.
+The trainer sums the gradients of the architectures returned and takes one optimiser step. Where
+the first of them teaches the others (`sandwich`), the trainer is told so (`Training.teacher`).
 """
 
 import numpy as np
@@ -28,4 +29,15 @@ def fair(space: Space, rng: np.random.Generator) -> list[Arch]:
     return as_tuples(np.where(space.active(archs), archs, 0))
 
 
-strategies = {"uniform": uniform, "fair": fair}
+def sandwich(
+    space: Space, rng: np.random.Generator, *, largest: Arch, smallest: Arch, random: int = 2
+) -> list[Arch]:
+    """The largest, the smallest and `random` uniform ones (BigNAS, arXiv 2003.11142, section 3).
+
+    The largest comes first: it learns from the labels, the others from what it says of the same
+    images. `supernet.extremes.extremes` finds both ends.
+    """
+    return [largest, smallest, *as_tuples(space.sample(rng, random))]
+
+
+strategies = {"uniform": uniform, "fair": fair, "sandwich": sandwich}

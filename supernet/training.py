@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytorch_lightning as pl
@@ -34,6 +34,7 @@ REMEDY = "try a lower --lr, a smaller --clip or --precision 32, in another folde
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 Paths = Callable[[np.random.Generator], list[Arch]]
+Teacher = Callable[[Tensor], Tensor]  # normalised images [n, c, h, w] to what the network puts out
 
 
 class Training(pl.LightningModule):
@@ -43,6 +44,11 @@ class Training(pl.LightningModule):
     split: the images trained on, `train` or `train+val`. lr: the peak, in one batch's mean loss.
     warmup: epochs of linear warm-up before the cosine, at most half of all. clip: largest gradient
     norm, 0 for none.
+
+    teacher: where soft labels come from. None, nowhere; "first", from the first architecture of
+    the step, which learns from the labels itself and teaches the others (in-place distillation,
+    BigNAS, arXiv 2003.11142); or a network outside, which teaches all of them. distill: the share
+    of the soft labels in the loss of what is taught.
 
     Everything random is a function of (seed, epoch or step): a run that was cut goes on as if it
     had not been.
@@ -65,6 +71,8 @@ class Training(pl.LightningModule):
         warmup: float,
         clip: float,
         seed: int,
+        teacher: Literal["first"] | Teacher | None = None,
+        distill: float = 1.0,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -72,6 +80,7 @@ class Training(pl.LightningModule):
         self.split, self.epochs, self.batch, self.seed = split, epochs, batch, seed
         self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
         self.warmup, self.clip = warmup, clip
+        self.teacher, self.distill = teacher, distill
         self.unchecked: list[tuple[int, list[Arch], Tensor]] = []
 
     # -- one step --------------------------------------------------------------------------------
@@ -84,11 +93,14 @@ class Training(pl.LightningModule):
         optimizer.zero_grad(set_to_none=True)  # paths not taken keep None: nothing moves them
         x = self.augment(images, self.generator)
         archs = self.paths(np.random.default_rng((self.seed, step)))
+        soft = self._taught(x)
         losses = []
         for arch in archs:
             output = self.net(x, arch)
-            loss = self.task.loss(output, target)
+            loss = self._loss(output, target, soft)
             self.manual_backward(loss)
+            if self.teacher == "first" and soft is None:
+                soft = output.detach()
             losses.append(loss.detach())
             self.log(
                 "metric",
@@ -100,6 +112,21 @@ class Training(pl.LightningModule):
         self._clip(optimizer)
         optimizer.step()
         self._watch(step, archs, torch.stack(losses))
+
+    def _taught(self, x: Tensor) -> Tensor | None:
+        """What a teacher from outside says of the images; None where there is none."""
+        if self.teacher is None or self.teacher == "first":
+            return None
+        with torch.no_grad():
+            return self.teacher(x)
+
+    def _loss(self, output: Tensor, target: Tensor, soft: Tensor | None) -> Tensor:
+        if soft is None or not self.distill:
+            return self.task.loss(output, target)
+        taught = self.distill * self.task.imitate(output, soft)
+        if self.distill == 1:
+            return taught
+        return taught + (1 - self.distill) * self.task.loss(output, target)
 
     def _clip(self, optimizer: Any) -> None:
         if not self.clip:

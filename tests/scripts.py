@@ -45,7 +45,7 @@ def answer(script: str, *argv: object) -> Answer:
     status: Any = 0
     with (
         patch.object(sys, "argv", [f"{script}.py", *map(str, argv)]),
-        patch.object(cost, "of_supernet", _costs_of),
+        patch.object(cost, "of_supernet", costs_of),
         redirect_stdout(out),
         redirect_stderr(err),
     ):
@@ -56,7 +56,7 @@ def answer(script: str, *argv: object) -> Answer:
     return Answer(status or 0, out.getvalue(), err.getvalue())
 
 
-def _costs_of(net: nn.Module, shape: Sequence[int]) -> dict[str, cost.LinearCost]:
+def costs_of(net: nn.Module, shape: Sequence[int]) -> dict[str, cost.LinearCost]:
     """What `cost.of_supernet` gives, measured once for each network."""
     key = (str(net), tuple(shape))
     if key not in _measured:

@@ -1,13 +1,19 @@
 """Strategies yield architectures: what is trained, and how often."""
 
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
 
-from supernet.space import Choice, Space
-from supernet.spaces import macro, nb201
-from supernet.strategies import fair, strategies, uniform
+from supernet import cost
+from supernet.extremes import extremes, first
+from supernet.space import Arch, Archs, Choice, Floats, Space
+from supernet.spaces import macro, names, nb201, network
+from supernet.strategies import fair, sandwich, strategies, uniform
+from tests.scripts import costs_of
+from tests.test_families import TINY
 
 UNEVEN = Space("uneven", (Choice("a", ("x", "y", "z", "w")), Choice("b", ("x", "y", "z")),
                           Choice("c", ("only",))))  # fmt: skip
@@ -37,8 +43,56 @@ def test_uniform_trains_one_architecture_a_step_and_every_option_as_often() -> N
         assert all(abs(count - 600) < 131 for count in Counter(column.tolist()).values())
 
 
+def test_sandwich_is_both_ends_and_so_many_others() -> None:
+    space, rng = nb201.space(), np.random.default_rng(0)
+    largest, smallest = (3,) * 6, (0, 0, 0, 1, 0, 0)
+    steps = [sandwich(space, rng, largest=largest, smallest=smallest, random=3) for _ in range(50)]
+    assert all(step[:2] == [largest, smallest] and len(step) == 5 for step in steps)
+    assert len({arch for step in steps for arch in step[2:]}) > 140
+
+
 @pytest.mark.parametrize("name", strategies)
 def test_a_strategy_is_a_function_of_its_generator(name: str) -> None:
-    first, again, other = (strategies[name](nb201.space(), np.random.default_rng(seed))
+    strategy: Callable[..., list[Arch]] = strategies[name]  # type: ignore[assignment]
+    if name == "sandwich":
+        strategy = partial(sandwich, largest=(3,) * 6, smallest=(0, 0, 0, 1, 0, 0))
+    first, again, other = (strategy(nb201.space(), np.random.default_rng(seed))
                            for seed in (1, 1, 2))  # fmt: skip
     assert first == again != other
+
+
+# -- the ends of a space -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", names())
+def test_nothing_lies_beyond_the_ends(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Options of these spaces are in no order of size; a cell of `none` alone is no network."""
+    monkeypatch.setattr(cost, "of_supernet", costs_of)
+    shape = (3, 16, 16)
+    net = network(name, classes=5, channels=3, **TINY[name])
+    space, macs = net.space, costs_of(net, shape)["macs"]
+    largest, smallest = extremes(net, shape)
+    assert np.array_equal(space.canonical([largest, smallest]), [largest, smallest])
+    drawn = macs(space, space.canonical(space.sample(np.random.default_rng(0), 300)))
+    assert macs(space, [smallest])[0] <= drawn.min()
+    assert macs(space, [largest])[0] >= drawn.max()
+    known = {"nb201": ((3,) * 6, (0, 0, 0, 1, 0, 0)), "macro": ((2,) * 8, (0,) * 8)}
+    assert (largest, smallest) == known.get(name, (largest, smallest))
+
+
+def test_ends_of_a_space_with_inactive_choices() -> None:
+    """The larger depth has a layer of its own, whose size counts only there."""
+    deep = ("deep",)
+    space = Space("two", (Choice("depth", ("deep", "flat", "mid")),
+                          Choice("a", ("x", "y", "z"), when=("depth", deep)),
+                          Choice("b", ("x", "y"))))  # fmt: skip
+    weights = np.array([5.0, 2, 3, 4, 9, 1, 7, 6])
+
+    def size(archs: Archs) -> Floats:
+        return space.encode(archs) @ weights[:, None]
+
+    assert first(space, size, lambda arch: True) == (1, 0, 1)
+    assert first(space, lambda archs: -size(archs), lambda arch: True) == (0, 1, 0)
+    # What is refused gives way to the next in size: 2 + 7, then 3 + 6, then 5 + 1 + 6.
+    assert first(space, size, lambda arch: arch != (1, 0, 1)) in [(1, 0, 0), (2, 0, 1)]
+    assert first(space, size, lambda arch: arch[0] == 0) == (0, 2, 1)
