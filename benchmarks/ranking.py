@@ -4,8 +4,8 @@
     python benchmarks/ranking.py --spaces macro nb201 --strategies uniform fair --lengths 12 48
 
 For every space, strategy, length and seed one run folder, made by train_supernet.py with the
-space's recipe. Its supernet scores 200 random networks, drawn as the space draws them, and 100 of
-the true top tenth, all on val, by the settings of search.py that SCORINGS names.
+space's recipe (recipes/cifar10-SPACE.yaml). Its supernet scores 200 random networks, drawn as the
+space draws them, and 100 of the true top tenth, on all of val, in the ways that SCORINGS names.
 
 The length is what is trained, in passes of one path over the training images: a strategy of four
 paths a step sees the images a fourth as often. Beside each supernet stand multiply-accumulates
@@ -16,7 +16,6 @@ A stop loses at most an epoch or one architecture's score; the same command goes
 """
 
 import argparse
-import json
 import subprocess
 import sys
 import time
@@ -27,14 +26,13 @@ from typing import Any
 
 import numpy as np
 
-import search
 from lanas import Table
 from lanas.trust import best_of_top, tau
 from supernet import cli
 from supernet.errors import UserError
 from supernet.run import Run, TrialLog, atomic, read_json, write_json
 from supernet.space import Arch, Archs, Floats, Space, as_tuples
-from supernet.spaces import family, names
+from supernet.spaces import family
 from supernet.strategies import strategies
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,10 +40,11 @@ TABLES = {  # space: file, what is true, multiply-accumulates
     "macro": ("nasbench_macro_cifar10.npz", "mean_acc", "flops"),
     "nb201": ("nasbench201_cifar10.npz", "cifar10_test_200", "macs"),
 }
-SCORINGS: dict[str, dict[str, Any]] = {  # name: settings of search.py
+SCORINGS: dict[str, dict[str, Any]] = {  # name: arguments of SupernetEvaluator
     "recalibrated": {},
-    "as trained": {"calibration_images": 0},
+    "as trained": {"images": 0},
 }
+PATHS = {"uniform": 1, "sandwich": 4}  # of one step; of fair as many as a choice has options
 PICKED = 10  # of all that are scored the best, whose best truth is told
 COLUMNS = ("space", "strategy", "length", "seed", "scored", "tau, all", "tau, top tenth",
            f"best of {PICKED}, %", "training, s", "an architecture, s")  # fmt: skip
@@ -114,7 +113,7 @@ def run_cell(
     if kept.is_file():
         return read_json(kept)
     sample = Sample.draw(space, args.tables, args.random, args.top)
-    paths = len(strategies[strategy](family(space).space(), np.random.default_rng(0)))
+    paths = PATHS.get(strategy) or int(family(space).space().options.max())
     if length % paths:
         raise UserError(f"--lengths {length}: {strategy} trains {paths} paths a step of {space}")
     fresh, start = not folder.exists(), time.monotonic()
@@ -136,8 +135,14 @@ def train(
     folder: Path, space: str, strategy: str, epochs: int, seed: int, args: argparse.Namespace
 ) -> None:
     """Run train_supernet.py as a user would; its output goes to the terminal."""
-    given = {"config": ROOT / "recipes" / f"cifar10-{space}.yaml", "data": args.images,
-             "strategy": strategy, "epochs": epochs, "seed": seed, "threads": args.threads}  # fmt: skip
+    recipe = ROOT / "recipes" / f"cifar10-{space}.yaml"
+    given: dict[str, Any] = {
+        "config": recipe,
+        "data": args.images,
+        "strategy": strategy,
+        "epochs": epochs,
+    }
+    given |= {"seed": seed, "threads": args.threads}
     flags = [str(word) for name, value in given.items() for word in (f"--{name}", value)]
     script = ROOT / "train_supernet.py"
     subprocess.run([sys.executable, script, folder, *flags, *args.set], check=True, cwd=ROOT)
@@ -149,16 +154,30 @@ def scored(folder: Path, name: str, sample: Sample, threads: int) -> tuple[Float
     log = TrialLog(folder / "ranking" / f"{name.replace(' ', '-')}.jsonl")
     if [trial.arch for trial in log.trials] != sample.archs[: len(log)]:
         raise UserError(f"{log.path} is of other architectures; remove it")
-    settings = {"run": str(folder), "threads": threads, **SCORINGS[name]}
-    options = cli.parse(search.parser(), settings)
     if len(log) < len(sample.archs):
-        problem = search.of_supernet(run, options, cli.device(options))
-        for trial in problem.evaluate(sample.archs[len(log) :]):
+        for trial in evaluator(run, threads, **SCORINGS[name])(sample.archs[len(log) :]):
             if trial.score is None:
-                raise UserError(f"{problem.space.words(trial.arch)}: {trial.error}")
+                raise UserError(f"{trial.arch}: {trial.error}")
             log.append(trial)
     scores = np.array([trial.score for trial in log.trials], dtype=float)
     return scores, float(np.mean([trial.seconds for trial in log.trials]))
+
+
+def evaluator(run: Run, threads: int, **settings: Any) -> Any:
+    """The run's supernet as search.py scores with it, without costs."""
+    import torch
+
+    from supernet import spaces
+    from supernet.evaluate import SupernetEvaluator
+    from supernet.export import load_weights
+    from supernet.splits import read_splits
+    from supernet.task import classification
+
+    torch.set_num_threads(threads)
+    data = cli.load_data(run.config, "cpu", 0, read_splits(run.path / "splits.npz"))
+    supernet = spaces.network(**run.config["network"])
+    load_weights(supernet, run.weights)
+    return SupernetEvaluator(supernet, data, classification(), {}, **settings)
 
 
 # -- the table -----------------------------------------------------------------------------------
