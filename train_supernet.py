@@ -47,6 +47,11 @@ def parser() -> ArgumentParser:
         default=2,
         help="paths that a sandwich step trains beside the largest and the smallest",
     )
+    p.add_argument(
+        "--init",
+        default="random",
+        help="of the weights: random, or identity, for convolutions that keep their channels",
+    )
     cli.add_training_arguments(p, epochs=60)
     p.add_argument("--search", type=dict, default={}, help="defaults of search.py for this run")
     p.add_argument("--retrain", type=dict, default={}, help="defaults of retrain.py for this run")
@@ -71,6 +76,7 @@ def main() -> None:
     args = cli.parse(parser())
     cli.one_of("strategy", args.strategy, strategies)
     cli.one_of("space", args.space, names())
+    cli.one_of("init", args.init, ("random", "identity"))
     cli.parse(search.parser(), {"run": args.run, **args.search})
     cli.parse(retrain.parser(), {"run": args.run, **args.retrain})
     config = settings(args)
@@ -87,6 +93,7 @@ def main() -> None:
     from supernet import spaces
     from supernet.export import save_weights
     from supernet.extremes import extremes
+    from supernet.ops import start_as_identity
     from supernet.splits import save_splits
     from supernet.training import Training, checkpoint_in, fit
 
@@ -98,6 +105,8 @@ def main() -> None:
     torch.manual_seed(args.seed)
     network = {"name": args.space, "classes": data.classes, "channels": data.shape[0], **shape}
     net = spaces.network(**network).to(device)
+    if args.init == "identity":
+        start_as_identity(net)
     strategy: Any = strategies[args.strategy]
     if args.strategy == "sandwich":
         largest, smallest = extremes(net, data.shape)
