@@ -94,12 +94,21 @@ def distinct(space: Space, rng: np.random.Generator, n: int) -> Archs:
 def judged(scores: Floats, sample: Sample) -> dict[str, Any]:
     """Tau over the random networks and within the top tenth, the best picked and the best there."""
     random, top = slice(sample.random), slice(sample.random, None)
+    rng = np.random.default_rng(0)
+    agreement = {
+        name: asdict(tau(scores[part], sample.truth[part], rng))
+        for name, part in (("all", random), ("top", top))
+    }
     return {
-        "all": asdict(tau(scores[random], sample.truth[random], np.random.default_rng(0))),
-        "top": asdict(tau(scores[top], sample.truth[top], np.random.default_rng(0))),
+        **{name: json_ready(found) for name, found in agreement.items()},
         "best": best_of_top(scores, sample.truth, PICKED),
         "of": float(sample.truth.max()),
     }
+
+
+def json_ready(found: dict[str, float]) -> dict[str, float | None]:
+    """None for what is undefined, as tau is where all scores are equal."""
+    return {name: value if np.isfinite(value) else None for name, value in found.items()}
 
 
 # -- one cell of the table -----------------------------------------------------------------------
@@ -183,7 +192,9 @@ def evaluator(run: Run, threads: int, **settings: Any) -> Any:
 # -- the table -----------------------------------------------------------------------------------
 
 
-def interval(found: dict[str, float]) -> str:
+def interval(found: dict[str, float | None]) -> str:
+    if None in found.values():
+        return "undefined"
     return "{value:.2f} ({low:.2f} to {high:.2f})".format(**found)
 
 
