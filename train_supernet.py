@@ -46,6 +46,11 @@ def parser() -> ArgumentParser:
         default=2,
         help="paths that a sandwich step trains beside the largest and the smallest",
     )
+    p.add_argument(
+        "--init",
+        default="random",
+        help="of the weights: random, or identity, for convolutions that keep their channels",
+    )
     cli.add_training_arguments(p, epochs=60)
     p.add_argument("--search", type=dict, default={}, help="defaults of search.py for this run")
     p.add_argument("--retrain", type=dict, default={}, help="defaults of retrain.py for this run")
@@ -70,6 +75,7 @@ def main() -> None:
     args = cli.parse(parser())
     cli.one_of("strategy", args.strategy, strategies)
     args.space = resolve(args.space)
+    cli.one_of("init", args.init, ("random", "identity"))
     cli.parse(search.parser(), {"run": args.run, **args.search})
     cli.parse(retrain.parser(), {"run": args.run, **args.retrain})
     config = settings(args)
@@ -89,6 +95,7 @@ def main() -> None:
     from supernet.export import save_weights
     from supernet.extremes import extremes
     from supernet.rules import require_basics
+    from supernet.ops import start_as_identity
     from supernet.splits import save_splits
     from supernet.training import Training, checkpoint_in, fit
 
@@ -101,6 +108,8 @@ def main() -> None:
     spaces.check_data(network, data.shape)
     torch.manual_seed(args.seed)
     net = spaces.network(**network).to(device)
+    if args.init == "identity":
+        start_as_identity(net)
     if args.space not in names():
         require_basics(network, net, data.shape)
     strategy: Any = strategies[args.strategy]

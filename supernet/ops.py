@@ -105,3 +105,18 @@ class MBConv(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         out = super().forward(x)
         return x + out if self.residual else out
+
+
+@torch.no_grad()
+def start_as_identity(net: nn.Module, *, rest: float = 0.3) -> None:
+    """Let every dense convolution that keeps the number of channels begin as the identity.
+
+    Its kernel becomes the identity's (Dirac, arXiv 1706.00388) and `rest` of what was drawn. A path
+    of convolutions then lets a signal through from the first step on, as one of skips does. Drawn
+    at random it does not for long, since sharing trains each convolution in a few of the steps
+    only, and a short training takes the paths without convolutions for the best (docs/log.md).
+    """
+    for conv in net.modules():
+        if isinstance(conv, nn.Conv2d) and conv.groups == 1:
+            if conv.in_channels == conv.out_channels:
+                conv.weight.mul_(rest).add_(nn.init.dirac_(torch.empty_like(conv.weight)))

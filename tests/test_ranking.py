@@ -1,0 +1,96 @@
+"""The ranking benchmark on a tiny supernet: it goes on where it was stopped, and is then read."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.scripts import answer
+from tests.toys import DATA
+
+TINY = ("--width", "2", "--depth", "1", "--batch-size", "40", "--image-size", "8")
+ARGUMENTS = ("--spaces", "nb201", "--strategies", "uniform", "fair", "--lengths", "5",
+             "--random", "5", "--top", "4")  # fmt: skip
+
+pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no benchmark tables: {DATA} is missing")
+
+
+@pytest.fixture
+def ranking(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """benchmarks/ranking.py, whose training runs in this process."""
+    path = Path(__file__).parents[1] / "benchmarks" / "ranking.py"
+    spec = importlib.util.spec_from_file_location("ranking", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "ranking", module)
+    spec.loader.exec_module(module)
+
+    def run(command: list[Any], **_: object) -> None:
+        done = answer("train_supernet", *command[2:])
+        assert done.status == 0, done.err
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return module
+
+
+def images(path: Path) -> Path:
+    """Ten classes of noise around a grey of their own, 8x8 pixels."""
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for part, n in (("train", 200), ("test", 20)):
+        y = np.arange(n) % 10
+        x = 20 * y[:, None, None, None] + rng.integers(0, 60, size=(n, 8, 8, 3))
+        arrays |= {f"x_{part}": x.astype(np.uint8), f"y_{part}": y}
+    np.savez(path, **arrays)
+    return path
+
+
+def test_a_stopped_benchmark_goes_on(
+    ranking: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    data, folder = images(tmp_path / "images.npz"), tmp_path / "ranking"
+    command = ("--images", data, "--folder", folder, *ARGUMENTS, "--set", *TINY)
+    monkeypatch.setattr(sys, "argv", ["ranking.py", *map(str, command)])
+    ranking.main()
+    table = (folder / "ranking.md").read_text()
+    assert table in capsys.readouterr().out
+    rows = [[word.strip() for word in line.split("|")[1:-1]] for line in table.splitlines()]
+    assert [(row[1], row[4]) for row in rows[2:]] == [
+        ("", "MACs alone"),
+        ("uniform", "recalibrated"), ("uniform", "as trained"),
+        ("fair", "recalibrated"), ("fair", "as trained"),
+    ]  # fmt: skip
+    checkpoint = "supernet/last.ckpt"
+    assert (folder / "nb201-fair-5-seed0" / checkpoint).is_file()
+
+    # Stopped while the supernet of one cell was scored: that of no cell is trained again.
+    cell = folder / "nb201-uniform-5-seed0"
+    (cell / "ranking.json").unlink()
+    log = cell / "ranking" / "recalibrated.jsonl"
+    whole = log.read_text().splitlines(keepends=True)
+    assert len(whole) == 9
+    log.write_text("".join(whole[:2]) + whole[2][:20])
+    before = {path: path.stat().st_mtime_ns for path in folder.glob(f"*/{checkpoint}")}
+    ranking.main()
+    again = (folder / "ranking.md").read_text()
+    assert {path: path.stat().st_mtime_ns for path in folder.glob(f"*/{checkpoint}")} == before
+    assert [line.split("|")[:9] for line in again.splitlines()] == [
+        line.split("|")[:9] for line in table.splitlines()
+    ]
+
+
+@pytest.mark.parametrize("space", ["macro", "nb201"])
+def test_the_sample_is_distinct_networks_and_the_true_top(ranking: ModuleType, space: str) -> None:
+    sample = ranking.Sample.draw(space, DATA, 200, 100)
+    random, top = sample.archs[:200], sample.archs[200:]
+    assert len(set(random)) == 200 and len(set(top)) == 100
+    assert sample.truth[200:].min() > np.median(sample.truth[:200])
+    assert ranking.Sample.draw(space, DATA, 200, 100).archs == sample.archs
+    alone = ranking.judged(sample.macs, sample)["all"]
+    assert 0.4 < alone["low"] < alone["value"] < alone["high"] < 0.72  # known: 0.52 to 0.61
