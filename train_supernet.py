@@ -94,8 +94,8 @@ def main() -> None:
     from supernet import spaces
     from supernet.export import save_weights
     from supernet.extremes import extremes
-    from supernet.rules import require_basics
     from supernet.ops import start_as_identity
+    from supernet.rules import require_basics
     from supernet.splits import save_splits
     from supernet.training import Training, checkpoint_in, fit
 
