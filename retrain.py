@@ -13,6 +13,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from supernet import cli, own
+from supernet.devices import rank
 from supernet.errors import UserError
 from supernet.run import Run, TrialLog, lock, read_json, settle, write_json
 from supernet.space import Arch, Space, arch_id
@@ -32,6 +33,7 @@ def parser() -> ArgumentParser:
     p.add_argument("--inherit", action="store_true", help="start from the supernet's weights")
     p.add_argument("--tag", default="", help="added to the folder's name, to keep another training")
     cli.add_device_arguments(p)
+    cli.add_devices_argument(p)
     cli.add_training_arguments(p, epochs=100)
     p.add_argument(
         "--drop-path",
@@ -49,7 +51,7 @@ def parser() -> ArgumentParser:
 
 def settings(args: Namespace) -> dict[str, Any]:
     """What makes this training the training that it is."""
-    apart = ("run", "arch", "tag", "device", "threads", "workers")
+    apart = ("run", "arch", "tag", "device", "devices", "threads", "workers")
     return {name: value for name, value in vars(args).items() if name not in apart}
 
 
@@ -106,8 +108,9 @@ def main() -> None:
     args, run = cli.parse_for_run(parser(), "retrain")
     if "/" in args.tag:
         raise UserError(f"--tag {args.tag!r}: it is a part of a folder's name, without /")
-    device = cli.device(args)
     run.require_supernet()
+    cli.one_process_a_device(args, __file__)
+    device = cli.device(args)
 
     import torch
 
@@ -137,7 +140,10 @@ def main() -> None:
             if not (folder / "result.json").is_file():
                 result = retrain(run, args, arch, supernet, folder, data, device)
                 write_json(folder / "result.json", result)
-        results.append((folder, read_json(folder / "result.json")))
+        if rank() == 0:
+            results.append((folder, read_json(folder / "result.json")))
+    if rank():
+        return
     console().print(retrained_table([result for _, result in results], log.trials))
     for folder, _ in results:
         for name in (*read_json(folder / "result.json")["difference_of_logits"], "result.json"):
@@ -177,7 +183,9 @@ def retrain(
         drop_path=args.drop_path,
         **training,
     )
-    fit(module, folder, device=device, precision=args.precision)
+    fit(module, folder, device=device, precision=args.precision, devices=args.devices)
+    if rank():
+        return {}  # the first of several devices measures and exports
 
     # -- files --
     if args.auxiliary:

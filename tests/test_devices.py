@@ -1,5 +1,6 @@
 """Two processes on the processor train one supernet, and one that dies ends the run."""
 
+import json
 import os
 import signal
 import socket
@@ -160,6 +161,25 @@ def test_two_devices_train_as_one(tmp_path: Path) -> None:
     alone = train(tmp_path / "alone", 1).state_dict()
     for name, tensor in alone.items():
         assert torch.allclose(first[name], tensor, atol=1e-5), name
+
+
+def _retrain(*argv: object) -> None:
+    import retrain
+    from supernet import export
+
+    export.export = lambda *_: {}
+    sys.argv = ["retrain.py", *map(str, argv)]
+    sys.stdout = open(os.devnull, "w")
+    cli.main(retrain.main)
+
+
+def test_two_devices_retrain_one_architecture_after_the_other(run: Path) -> None:
+    """The first alone measures; each is then there as from one device."""
+    flags = ("--devices", 2, "--device", "cpu", "--threads", 1, "--epochs", 1, "--arch", "top:2")
+    assert_all_end(pair(_retrain, run, *flags))
+    results = [json.loads(path.read_text()) for path in run.glob("retrain/*/result.json")]
+    assert len(results) == 2
+    assert all(0 <= result["test"] <= 1 for result in results)
 
 
 def children(pid: int) -> list[int]:
