@@ -1,5 +1,7 @@
 """Scores with inherited weights: statistics of the path alone, the val split alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from supernet.errors import UserError
 from supernet.evaluate import SupernetEvaluator, recalibrate
 from supernet.space import as_tuples
 from supernet.spaces import network
-from supernet.task import Task, classification
+from supernet.task import classification
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +73,7 @@ def test_val_is_scored_and_nothing_else(net: nn.Module, data: Data) -> None:
         seen.append(labels)
         return torch.ones(len(labels))
 
-    task = Task(classification().loss, metric)
+    task = replace(classification(), metric=metric)
     assert SupernetEvaluator(net, data, task, {}).score((1,) * 6) == 1.0
     assert torch.equal(torch.cat(seen), data.labels[torch.from_numpy(data.splits["val"])])
     with pytest.raises(UserError, match="test is seen once"):
@@ -104,7 +106,7 @@ def test_one_that_fails_is_logged_with_its_reason(net: nn.Module, data: Data) ->
         return torch.ones(len(labels))
 
     evaluator = SupernetEvaluator(
-        net, data, Task(classification().loss, metric), costs, batch=2000, images=64
+        net, data, replace(classification(), metric=metric), costs, batch=2000, images=64
     )
     archs = as_tuples(net.space.canonical([(3, 3, 3, 1, 3, 2), (1,) * 6, (2,) * 6]))
     raised, good, nan = evaluator(archs)
