@@ -104,7 +104,7 @@ class Training(pl.LightningModule):
         archs = self.paths(np.random.default_rng((self.seed, step)))  # the same on all devices
         parts = zip(*(tensor.chunk(self.accumulate) for tensor in batch), strict=True)
         results = torch.stack([self._backward(*part, archs) for part in parts])
-        average([p.grad for p in self.net.parameters() if p.grad is not None])
+        average([p.grad for p in self.weights if p.grad is not None])
         self._clip(optimizer)
         optimizer.step()
         self._watch(step, archs, *results.mean(0))
@@ -151,7 +151,7 @@ class Training(pl.LightningModule):
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         if scaler is not None:
             scaler.unscale_(optimizer.optimizer)
-        nn.utils.clip_grad_norm_(self.net.parameters(), self.clip)
+        nn.utils.clip_grad_norm_(self.weights, self.clip)
 
     # -- losses that are not finite --------------------------------------------------------------
 
@@ -213,6 +213,7 @@ class Training(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         steps = len(self.train_dataloader())
+        self.weights = list(self.net.parameters())  # to find them takes long in a large supernet
         groups = param_groups_weight_decay(self.net, self.weight_decay)  # none on norms and biases
         optimizer = torch.optim.SGD(groups, self.lr, self.momentum, nesterov=self.momentum > 0)
         warmup = round(min(self.warmup, self.epochs / 2) * steps)
