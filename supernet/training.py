@@ -23,7 +23,7 @@ from timm.optim import param_groups_weight_decay
 from timm.scheduler import CosineLRScheduler
 from torch import Tensor, nn
 
-from supernet.augment import Augment, torch_seed
+from supernet.augment import Augment
 from supernet.data import Batches, Data
 from supernet.devices import average, share
 from supernet.errors import UserError
@@ -188,8 +188,9 @@ class Training(pl.LightningModule):
         return self.data.batches(self.split, images, seed=order, drop_last=True, share=share())
 
     def on_train_epoch_start(self) -> None:
-        seed = (self.seed, self.current_epoch, share()[0])
-        self.generator = torch.Generator(self.device).manual_seed(torch_seed(seed))
+        entropy = np.random.SeedSequence((self.seed, self.current_epoch, share()[0]))
+        seed = int(entropy.generate_state(1)[0])
+        self.generator = torch.Generator(self.device).manual_seed(seed)
         for module in self.net.modules():
             if isinstance(module, DropPath):
                 module.rate = self.drop_path * self.current_epoch / self.epochs
