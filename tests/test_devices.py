@@ -155,7 +155,9 @@ def test_what_cannot_train_together(tmp_path: Path, flags: str, says: tuple[str,
 def test_two_devices_train_as_one(tmp_path: Path) -> None:
     """Their weights are equal, to the last bit, and those of one device that saw all images."""
     assert_all_end(pair(_train_and_save, tmp_path, "rank"))
-    first, second = (torch.load(tmp_path / f"rank{number}.pt") for number in range(2))
+    first, second = (
+        torch.load(tmp_path / f"rank{number}.pt", weights_only=True) for number in range(2)
+    )
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
     alone = train(tmp_path / "alone", 1).state_dict()
@@ -215,7 +217,7 @@ def test_a_killed_device_ends_the_run_and_the_same_command_goes_on(tmp_path: Pat
     assert_all_end(pair(_command, straight, *command))
     weights = load_file(run / "supernet" / "model.safetensors")
     undisturbed = load_file(straight / "supernet" / "model.safetensors")
-    other = torch.load(f"{run}.weights1.pt")
+    other = torch.load(f"{run}.weights1.pt", weights_only=True)
     for name, tensor in weights.items():
         assert torch.equal(tensor, undisturbed[name]), name
         assert torch.equal(tensor, other[name]), f"{name} differs between the devices"

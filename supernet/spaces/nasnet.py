@@ -174,6 +174,8 @@ class Cell(nn.Module):
                 source, name = term.split(":")
                 node[term] = operation(name, width, stride if source in INPUTS[:2] else 1)
             self.nodes.append(node)
+        terms_run = [term for node in self.nodes for term in node]
+        self.sources = {term: INPUTS.index(term.split(":")[0]) for term in terms_run}
         self.drop_path = DropPath()
 
     def forward(self, in0: Tensor, in1: Tensor, arch: Arch) -> Tensor:
@@ -182,7 +184,7 @@ class Cell(nn.Module):
             total: Tensor | None = None
             for term in options[option]:
                 operation = node[term]
-                out = operation(states[INPUTS.index(term.split(":")[0])])
+                out = operation(states[self.sources[term]])
                 if not isinstance(operation, nn.Identity):
                     out = self.drop_path(out)
                 total = out if total is None else total + out
