@@ -32,7 +32,7 @@ WALKS = 8  # without anything unseen, after which a region counts as exhausted
 LEARNED = 200  # trials that the Gaussian process is fitted to, at most
 CANDIDATES = 2000  # whose improvement is compared, at most, in a space that is listed
 NEAR = 256  # neighbours of the best that are candidates, at most
-SHORT_SWEEPS = 4  # of a walk whose states are only candidates
+SHORT_SWEEPS = 2  # of a walk whose states are only candidates
 PARENTS = 5  # the best trials near a region, whose neighbours are candidates
 BELIEVED = 50  # pending architectures that the Gaussian process takes into account, at most
 
@@ -169,7 +169,7 @@ class Optimiser(Memory, ABC):
         nearest = np.lexsort((-self.reward, -met.sum(axis=1)))[:LEARNED]
         phi, reward = self.phi[nearest], self.reward[nearest]
         known = fit(phi, reward, kernel)
-        best = float(known.predict(phi)[0].max())
+        best = float(known.smoothed.max())
         found = self.space.as_array([])
         while True:
             found = found[[arch not in pending for arch in as_tuples(found)]]
@@ -209,10 +209,11 @@ class Optimiser(Memory, ABC):
     def _new(self, archs: Archs, inside: HalfSpaces, pending: Collection[Arch]) -> Archs:
         """Of raw points the distinct networks inside a region that are neither told nor pending."""
         # Equal networks become one, whose encoding can be another and lie outside.
-        found = np.unique(self.space.canonical(archs), axis=0)
+        networks = dict.fromkeys(as_tuples(self.space.canonical(archs)))
+        found = self.space.as_array(
+            [arch for arch in networks if arch not in self.seen and arch not in pending]
+        )
         found = found[inside.contains(self.space.encode(found))]
-        unseen = [arch not in self.seen and arch not in pending for arch in as_tuples(found)]
-        found = found[unseen]
         return found[self.accepts(found)]
 
     def _unseen(

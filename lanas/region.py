@@ -6,7 +6,6 @@ is the codes of the choices side by side, each row is a sum of one look-up per a
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -139,24 +138,13 @@ def solve(space: Space, region: HalfSpaces, objective: ArrayLike | None = None) 
 # -- the walk ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    """The rows of a region, spread over the choices of a space."""
-
-    space: Space
-    region: HalfSpaces
-
-    @cached_property
-    def tables(self) -> list[Floats]:
-        return tables(self.space, self.region.weights)
-
-    def totals(self, archs: Archs) -> Floats:
-        """weights · φ, [n, rows], as sums of look-ups."""
-        active = self.space.active(archs)
-        total = np.zeros((len(archs), len(self.region)))
-        for i, table in enumerate(self.tables):
-            total += table[archs[:, i]] * active[:, i, None]
-        return total
+def _totals(space: Space, rows: list[Floats], archs: Archs) -> Floats:
+    """weights · φ as sums of look-ups in rows (per choice [rows, options]): [rows, n]."""
+    active = space.active(archs)
+    total = np.zeros((len(rows[0]), len(archs)))
+    for i, table in enumerate(rows):
+        total += table[:, archs[:, i]] * active[:, i]
+    return total
 
 
 def walk(
@@ -176,38 +164,36 @@ def walk(
     accepts: what must hold besides, canonical archs [n, choices] to bool [n]; a step that breaks
     it is not taken, which keeps the stationary distribution. `starts` must lie inside.
     """
-    rows = _Rows(space, region)
+    rows = [table.T.copy() for table in tables(space, region.weights)]
+    least = region.thresholds[:, None, None]
     state = space.as_array(starts).copy()
+    chain = np.arange(len(state))
     gates = {condition[0] for condition in space.conditions if condition is not None}
     active = space.active(state)
-    total = rows.totals(state)
+    total = _totals(space, rows, state)  # [rows, chains]
     states = np.empty((sweeps, *state.shape), dtype=np.int64)
     for sweep in range(sweeps):
-        for i, table in enumerate(rows.tables):
-            options = len(table)
+        for i, options in enumerate(space.options.tolist()):
             if options == 1:
                 continue
             if i in gates:  # decides which other choices count: every option in full
                 moved = np.repeat(state, options, axis=0)
                 moved[:, i] = np.tile(np.arange(options), len(state))
-                totals = rows.totals(moved).reshape(len(state), options, -1)
-                allowed = (totals >= region.thresholds).all(axis=2)
+                totals = _totals(space, rows, moved).reshape(-1, len(state), options)
+                allowed = (totals >= least).all(axis=0)
             else:
-                totals = (total - table[state[:, i]])[:, None] + table
-                allowed = (totals >= region.thresholds).all(axis=2)
-                allowed |= ~active[:, i, None]
+                totals = (total - rows[i][:, state[:, i]])[:, :, None] + rows[i][:, None]
+                allowed = (totals >= least).all(axis=0) | ~active[:, i, None]
             drawn = np.where(allowed, rng.random(allowed.shape), -1.0).argmax(axis=1)
             if accepts is not None:
                 moved = state.copy()
                 moved[:, i] = drawn
                 drawn = np.where(accepts(space.canonical(moved)), drawn, state[:, i])
             state[:, i] = drawn
+            counts = active[:, i]
             if i in gates:
                 active = space.active(state)
-                total = totals[np.arange(len(state)), drawn]
-            else:
-                moved_total = totals[np.arange(len(state)), drawn]
-                total = np.where(active[:, i, None], moved_total, total)
+            total = np.where(counts | (i in gates), totals[:, chain, drawn], total)
         states[sweep] = state
     return states
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from supernet.space import Floats
 
 NOISES = (1e-4, 1e-2, 1e-1, 4e-1)  # variance of the noise in units of the kernel's
+JITTER = 1e-9  # added to it, for trials of one architecture
 SCALES = (0.05, 0.1, 0.2, 0.4, 0.8)  # s of every choice before it is told apart
 FACTORS = (0.25, 4.0)  # by which s of one choice is tried
 ROUNDS = 2  # over the choices
@@ -43,6 +44,7 @@ class Process:
     phi: Floats  # [n, width]
     factor: Floats  # [n, n], lower Cholesky factor of k + noise
     solved: Floats  # [n], (k + noise)⁻¹ (y - mean)
+    smoothed: Floats  # [n], the mean that it predicts at phi
     mean: float
     variance: float
     likelihood: float  # log marginal likelihood, but for a constant
@@ -63,7 +65,8 @@ def fit(phi: Floats, y: Floats, kernel: Kernel) -> Process:
 
     n = len(y)
     gram = kernel(phi, phi)
-    gram[np.diag_indices(n)] += kernel.noise + 1e-9
+    noise = kernel.noise + JITTER
+    gram[np.diag_indices(n)] += noise
     factor = np.asarray(np.linalg.cholesky(gram), dtype=np.float64)
     right = np.stack([np.ones(n), y], axis=1)
     ones, given = np.asarray(cho_solve((factor, True), right, check_finite=False), float).T
@@ -71,7 +74,8 @@ def fit(phi: Floats, y: Floats, kernel: Kernel) -> Process:
     solved = np.asarray(given - mean * ones, dtype=np.float64)
     variance = max(float((y - mean) @ solved), 1e-12) / n
     likelihood = -0.5 * n * np.log(variance) - np.log(np.diag(factor)).sum()
-    return Process(kernel, phi, factor, solved, mean, variance, float(likelihood))
+    smoothed = y - noise * solved
+    return Process(kernel, phi, factor, solved, smoothed, mean, variance, float(likelihood))
 
 
 def learn_kernel(phi: Floats, y: Floats, columns: Sequence[slice]) -> Kernel:

@@ -29,10 +29,12 @@ class Tree:
 
 def ridge(phi: Floats, reward: Floats) -> Floats:
     """Ridge regression of reward [n] on phi [n, width], centred, in closed form: [width]."""
-    centred = phi - phi.mean(axis=0)
+    centred, target = phi - phi.mean(axis=0), reward - reward.mean()
+    if len(phi) < phi.shape[1]:  # the same weights from the smaller of the two systems
+        gram = centred @ centred.T + RIDGE * np.eye(len(phi))
+        return np.asarray(centred.T @ np.linalg.solve(gram, target))
     gram = centred.T @ centred + RIDGE * np.eye(phi.shape[1])
-    weights: Floats = np.linalg.solve(gram, centred.T @ (reward - reward.mean()))
-    return weights
+    return np.asarray(np.linalg.solve(gram, centred.T @ target))
 
 
 def learn(phi: Floats, reward: Floats, height: int, min_trials: int) -> Tree:

@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from scipy.stats import chi2, norm, rankdata
 from lanas import HalfSpaces, LaNAS, RandomSearch, optimisers
 from lanas.memory import normal_scores, raw_rewards
 from lanas.optimiser import Optimiser, descend
-from lanas.region import budget, everything
+from lanas.region import budget, everything, solve
 from lanas.tree import learn, route
 from supernet.errors import UserError
 from supernet.run import Trial
@@ -136,6 +137,24 @@ def test_spaces_of_one_point_and_choices_of_one_option(make: Make) -> None:
     assert sorted(make(narrow).ask(8)) == [(0, 0), (0, 1)]
 
 
+@pytest.mark.parametrize("name", ["lanas", "bayesian", "random"])
+def test_the_end_of_a_region_of_a_large_space_is_told_within_a_second(name: str) -> None:
+    """1.6e21 points, of which a budget leaves hardly any. Processor time: machines are shared."""
+    space = toys.nasnet()
+    weights = np.random.default_rng(0).integers(1, 1000, size=space.width).astype(float)
+    cheapest = solve(space, everything(space), weights)
+    assert cheapest is not None
+    least = float(space.encode([cheapest])[0] @ weights)
+    start = time.process_time()
+    with pytest.raises(UserError, match="no architecture of space nasnet meets the budgets"):
+        optimisers[name](space, budget(weights, 0, least - 0.5), seed=0)
+    optimiser = optimisers[name](space, budget(weights, 0, least + 0.5), seed=0)
+    assert optimiser.ask(3) == [cheapest]
+    optimiser.tell([Trial(cheapest, 0.5)])
+    assert optimiser.ask(3) == []
+    assert time.process_time() - start < 1.0
+
+
 def test_a_budget_that_nothing_meets_is_an_error_at_once(make: Make) -> None:
     space = toys.mixed()
     with pytest.raises(UserError, match="mixed meets the budgets"):
@@ -208,6 +227,28 @@ def test_random_search_is_uniform_over_networks_when_listed() -> None:
     draws = [index[RandomSearch(space, seed=seed).ask(1)[0]] for seed in range(60 * len(index))]
     counts = np.bincount(draws, minlength=len(index))
     assert ((counts - 60.0) ** 2 / 60.0).sum() < chi2.isf(1e-6, len(index) - 1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_draw_by_walking_is_uniform_over_a_leaf(seed: int) -> None:
+    """The draw itself, with chains from a few trials, against brute force over three budgets.
+
+    One-hot, multi-hot and conditional choices; chi-square, a false alarm in 1e-6.
+    """
+    rng = np.random.default_rng(seed)
+    space = Space("leaf", toys.mixed().choices[:5])
+    weights = rng.integers(1, 9, size=space.width)
+    cost = space.encode(space.enumerate()) @ weights
+    limits = budget(weights, 0, float(np.quantile(cost, (0.2, 0.4, 0.6)[seed])) + 0.5)
+    optimiser = LaNAS(space, limits, seed=seed, enumerable=0)
+    toys.search(optimiser, toys.with_pairs(space, seed=0), 6)
+    inside = limits.contains(space.encode(space.enumerate()))
+    left = [arch for arch in as_tuples(space.enumerate()[inside]) if arch not in optimiser.seen]
+    index = {arch: i for i, arch in enumerate(left)}
+    assert len(index) > 20
+    draws = [next(optimiser.draw(limits, (), rng)) for _ in range(20 * len(index))]
+    counts = np.bincount([index[arch] for arch in draws], minlength=len(index))
+    assert ((counts - 20.0) ** 2 / 20.0).sum() < chi2.isf(1e-6 / 3, len(index) - 1)
 
 
 def test_before_the_initial_trials_lanas_is_random_search() -> None:
