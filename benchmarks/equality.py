@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+"""Is every form of an architecture the same network: supernet, sub-network, files, costs.
+
+    python benchmarks/equality.py runs/nb201 runs/macro --archs 50
+
+For random architectures of a trained run, as drawn and not all canonical: the supernet's path
+against the extracted network in both modes, that against the files that retrain.py hands over
+(safetensors, ONNX, .pt2 and, of mbconv, timm's), and the costs by encoding against those counted.
+Logits of 16 images of val; batch norm with the statistics of the path, re-estimated as for a
+score, and in training mode with the images' own. The largest difference of a logit is told.
+
+An architecture takes seconds, most of them the exporters'. Each is appended to
+RUN/equality.jsonl, and read instead of repeated the next time.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from supernet import cli
+from supernet.errors import UserError
+from supernet.run import Run
+from supernet.space import Arch, as_tuples
+
+IMAGES = 16
+FORMS = {  # largest difference of a logit that is allowed
+    "extracted": 1e-5,
+    "extracted, training": 1e-5,
+    "model.safetensors": 1e-5,
+    "model.onnx": 1e-4,
+    "model.pt2": 1e-4,
+    "model.timm.safetensors": 1e-5,
+}
+
+
+class Compared:
+    """A run's supernet and some images of val, against which every form is held."""
+
+    def __init__(self, run: Run) -> None:
+        import torch
+        from torch.nn.modules.batchnorm import _BatchNorm
+
+        from supernet import cost, own, spaces
+        from supernet.export import load_weights
+        from supernet.splits import read_splits
+
+        self.data = cli.load_data(run.config, "cpu", 0, read_splits(run.path / "splits.npz"))
+        self.network = own.located(run.config["network"], run.path)
+        self.net = spaces.network(**self.network)
+        load_weights(self.net, run.weights)
+        self.costs = cost.of_supernet(self.net, self.data.shape)
+        self.images = next(iter(self.data.batches("val", IMAGES)))[0]
+        self.x = self.data.normalise(self.images)
+        self.norms = [m for m in self.net.modules() if isinstance(m, _BatchNorm)]
+        batches = self.data.batches("train", 256, seed=0)
+        self.calibration = [self.data.normalise(next(iter(batches))[0])]
+        self.no_grad = torch.no_grad
+
+    def __call__(self, arch: Arch) -> dict[str, Any]:
+        """The largest difference of a logit by form, and whether the costs are equal."""
+        from supernet.cost import count
+        from supernet.evaluate import recalibrate
+        from supernet.export import export
+        from supernet.subnet import extract, input_shape
+
+        found: dict[str, Any] = {"arch": arch}
+        for training in (True, False):
+            with self.no_grad():
+                recalibrate(self.net, self.norms, arch, self.calibration)
+                subnet = extract(self.net.train(training), arch)
+                difference = (self.net(self.x, arch) - subnet(self.x)).abs().max()
+            found["extracted" + ", training" * training] = float(difference)
+        shape = input_shape(subnet, self.data.shape)
+        config = {
+            "network": self.network | {"arch": arch},
+            "input": list(shape),
+            "mean": self.data.mean.tolist(),
+            "std": self.data.std.tolist(),
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            found |= export(subnet, Path(folder), config, self.images)
+        space = self.net.space
+        by_encoding = {name: round(c(space, [arch])[0]) for name, c in self.costs.items()}
+        return found | {"costs": by_encoding == count(subnet, shape)}
+
+
+def compare(path: Path, archs: int) -> list[dict[str, Any]]:
+    """The findings of a run's first `archs` random architectures."""
+    compared, log = Compared(Run.open(path)), path / "equality.jsonl"
+    space = compared.net.space
+    drawn = as_tuples(space.sample(np.random.default_rng(0), archs))
+    content = log.read_bytes() if log.exists() else b""
+    whole = content[: content.rfind(b"\n") + 1]  # a kill may leave a torn last line
+    found = [json.loads(line) for line in whole.splitlines()]
+    if [tuple(entry["arch"]) for entry in found[:archs]] != drawn[: len(found)]:
+        raise UserError(f"{log} is of other architectures; remove it")
+    with open(log, "r+b" if content else "wb") as file:
+        file.truncate(len(whole))
+        file.seek(0, 2)
+        for arch in drawn[len(found) :]:
+            found.append(compared(arch))
+            file.write(json.dumps(found[-1]).encode() + b"\n")
+            file.flush()
+            print(f"{space.name} {len(found)}/{archs}", end="\r", file=sys.stderr, flush=True)
+    return found[:archs]
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    p.add_argument("runs", nargs="+", type=Path, help="folders of train_supernet.py")
+    p.add_argument("--archs", type=int, default=50)
+    args = p.parse_args()
+    equal = True
+    for path in args.runs:
+        found = compare(path, args.archs)
+        print(f"\n{path}, {len(found)} architectures, largest difference of a logit:")
+        for form, allowed in FORMS.items():
+            if form in found[0]:
+                worst = max(entry[form] for entry in found)
+                equal &= worst < allowed
+                print(f"  {form:24s} {worst:.1e}  (allowed under {allowed:.0e})")
+        right = sum(entry["costs"] for entry in found)
+        equal &= right == len(found)
+        print(f"  costs by encoding equal those counted: {right} of {len(found)}")
+    sys.exit(not equal)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,72 @@
+"""Exported files: what difference of a logit passes, and what does not."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from supernet.export import Deployed, export, rounding
+from supernet.spaces import network
+
+CONFIG: dict[str, Any] = {
+    "network": {"name": "macro", "classes": 5, "channels": 3, "width": 2, "depth": [1, 1, 1]}
+    | {"arch": [1, 2, 1]},
+    "input": [3, 16, 16],
+    "mean": [0.5, 0.4, 0.3],
+    "std": [0.2, 0.3, 0.4],
+}
+IMAGES = torch.randint(0, 256, (4, 3, 16, 16), generator=torch.Generator().manual_seed(0))
+
+
+def exported(net: nn.Module, folder: Path) -> dict[str, float]:
+    return export(net.eval(), folder, CONFIG, IMAGES.to(torch.uint8))
+
+
+@pytest.fixture
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    return network(**CONFIG["network"])
+
+
+@pytest.mark.parametrize("form", ["onnx", "pt2"])
+def test_a_file_of_another_network_is_an_error(
+    form: str, net: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("onnx", "pt2"):
+        monkeypatch.setattr(
+            f"supernet.export.to_{name}",
+            lambda model, _, x, off=float(name == form): (
+                lambda images: model(torch.from_numpy(images)).detach().numpy() + 3e-4 * off
+            ),
+        )
+    with pytest.raises(RuntimeError, match=rf"model.{form} differs from torch by 0.000(3|29|30)"):
+        exported(net, tmp_path)
+
+
+def test_rounding_that_a_network_enlarges_is_no_error(net: nn.Module, tmp_path: Path) -> None:
+    """Logits in the thousands: float32 itself is not exact to 1e-4."""
+    with torch.no_grad():
+        net.head[-1].weight *= 1e8
+    differences = exported(net, tmp_path)
+    model = Deployed(net, torch.tensor(CONFIG["mean"]), torch.tensor(CONFIG["std"])).eval()
+    x = IMAGES / 255
+    assert 1e-4 < max(differences.values()) < 10 * rounding(model, x, model(x).detach().numpy())
+
+
+def test_a_network_that_has_only_float32_has_no_other_rounding() -> None:
+    class Stubborn(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.linear(x, torch.ones(2, 3))
+
+    x = torch.ones(1, 3)
+    assert rounding(Stubborn(), x, Stubborn()(x).numpy()) == 0.0
+
+
+def test_export_leaves_the_network_as_it_is(net: nn.Module, tmp_path: Path) -> None:
+    """Its layout too, in which latency is measured afterwards."""
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    exported(net.to(memory_format=torch.channels_last), tmp_path)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+    assert net.stem[0].weight.is_contiguous(memory_format=torch.channels_last)
