@@ -68,7 +68,8 @@ def select(text: str, space: Space, log: TrialLog, seed: int) -> list[Arch]:
     if kind == "random" and count.isdecimal():
         rng = np.random.default_rng(seed)
         drawn = as_tuples(space.canonical(space.sample(rng, 20 * int(count) + 100)))
-        return list(dict.fromkeys(drawn))[: int(count)]
+        found = list(dict.fromkeys(drawn))[: int(count)]
+        return enough(text, found, f"draws of {space.name} found {len(found)} different networks")
     if text == "best" or (kind == "top" and count.isdecimal()) or text.isdecimal():
         if not log.trials:
             raise UserError(f"--arch {text}: {log.path} has no trials yet; run search.py first")
@@ -76,13 +77,21 @@ def select(text: str, space: Space, log: TrialLog, seed: int) -> list[Arch]:
             if int(text) >= len(log):
                 raise UserError(f"--arch {text}: trials are 0 to {len(log) - 1}")
             return [log.trials[int(text)].arch]
-        return [trial.arch for _, trial in ranked(log.trials)[: int(count or 1)]]
+        found = [trial.arch for _, trial in ranked(log.trials)[: int(count or 1)]]
+        return enough(text, found, f"{log.path} has {len(found)} trials with a score")
     if "=" not in text and "-" not in text:
         raise UserError(
             f"--arch {text!r}: allowed is best, top:K, random:K, a trial's number or an "
             f"architecture such as {space.words((0,) * len(space.choices))}"
         )
     return as_tuples(space.canonical([space.parse(text)]))
+
+
+def enough(text: str, found: list[Arch], there: str) -> list[Arch]:
+    """`found`; UserError where it is fewer than `text`, top:K or random:K, asks for."""
+    if len(found) < int(text.partition(":")[2] or 1):
+        raise UserError(f"--arch {text}: {there}")
+    return found
 
 
 # -- the training --------------------------------------------------------------------------------

@@ -30,7 +30,9 @@ def parse(parser: ArgumentParser, given: dict[str, Any] | None = None) -> Namesp
     try:
         args = parser.parse_args() if given is None else parser.parse_object(given)
     except Exception as error:  # argparse and jsonargparse raise several kinds of their own
-        raise UserError(" ".join(str(error).split())) from None
+        file = next((word for word in sys.argv if word.endswith((".yaml", ".yml"))), "--config")
+        line = " ".join(str(error).split()).replace('"<unicode string>"', file)
+        raise UserError(line.replace("parsing config:", f"parsing config {file}:")) from None
     for name, value in vars(args).items():  # jsonargparse lets any type be null
         if value is None and parser.get_default(name) is not None:
             raise UserError(f"{name} is null; leave it out for {parser.get_default(name)!r}")

@@ -80,7 +80,7 @@ def test_settings(tmp_path: Path, flags: str, says: tuple[str, ...]) -> None:
     [
         (None, ("recipe.yaml",)),
         ("", ("recipe.yaml",)),
-        ("data: [digits", ("config", "line 1")),
+        ("data: [digits", ("parsing config", "recipe.yaml, line 1")),
         ("just words", ("config", "just words")),
         ("colour: red", ("colour",)),
         ("epochs: many", ("epochs", "many", "1 or more")),
@@ -374,6 +374,8 @@ def test_two_budgets_that_nothing_meets_together(trained: Path) -> None:
         ("--arch worst", ("worst", "best, top:K, random:K", "edge0=")),
         ("--arch top:0", ("top:0", "at least 1")),
         ("--arch random:0", ("random:0", "at least 1")),
+        (f"--arch top:{TRIALS + 1}", (f"top:{TRIALS + 1}", f"has {TRIALS} trials with a score")),
+        ("--arch random:9999", ("random:9999", "different networks")),
         ("--arch top:few", ("top:few", "top:K")),
         (f"--arch {TRIALS}", (f"{TRIALS}", f"0 to {TRIALS - 1}")),
         ("--arch 9-9-9-9-9-9", ("edge0 is 9", "0 to 4")),
