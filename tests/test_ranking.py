@@ -63,9 +63,13 @@ def test_a_stopped_benchmark_goes_on(
     rows = [[word.strip() for word in line.split("|")[1:-1]] for line in table.splitlines()]
     assert [(row[1], row[4]) for row in rows[2:]] == [
         ("", "MACs alone"),
-        ("uniform", "recalibrated"), ("uniform", "as trained"),
-        ("fair", "recalibrated"), ("fair", "as trained"),
-    ]  # fmt: skip
+        *(
+            (strategy, scoring + known)
+            for strategy in ("uniform", "fair")
+            for scoring in ("recalibrated", "as trained")
+            for known in ("", ", with MACs")
+        ),
+    ]
     checkpoint = "supernet/last.ckpt"
     assert (folder / "nb201-fair-5-seed0" / checkpoint).is_file()
 
@@ -83,6 +87,11 @@ def test_a_stopped_benchmark_goes_on(
     assert [line.split("|")[:9] for line in again.splitlines()] == [
         line.split("|")[:9] for line in table.splitlines()
     ]
+
+
+def test_scores_beside_macs_are_the_sum_of_two_ranks(ranking: ModuleType) -> None:
+    found = ranking.beside(np.array([0.5, 0.9, 0.7, 0.7]), np.array([4e6, 1e6, 9e6, 2e6]))
+    assert found.tolist() == [1 + 3, 4 + 1, 2.5 + 4, 2.5 + 2]
 
 
 @pytest.mark.parametrize("space", ["macro", "nb201"])
