@@ -31,9 +31,13 @@ class Kernel:
     def __call__(self, a: Floats, b: Floats) -> Floats:
         """k between encodings a [n, width] and b [m, width]: [n, m]."""
         root = np.sqrt(self.scales / 2)
-        a, b = a * root, b * root
-        squares = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1) - 2 * (a @ b.T)
-        return np.asarray(np.exp(-np.maximum(squares, 0.0)))
+        return np.asarray(np.exp(-_squares(a * root, b * root)))
+
+
+def _squares(a: Floats, b: Floats) -> Floats:
+    """Squared distances between a [n, width] and b [m, width]: [n, m]."""
+    squares = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1) - 2 * (a @ b.T)
+    return np.asarray(np.maximum(squares, 0.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,12 +65,17 @@ class Process:
 
 def fit(phi: Floats, y: Floats, kernel: Kernel) -> Process:
     """The process that has seen y [n] at phi [n, width]."""
+    factor, solved, mean, variance, likelihood = _condition(kernel(phi, phi), y, kernel.noise)
+    smoothed = y - (kernel.noise + JITTER) * solved
+    return Process(kernel, phi, factor, solved, smoothed, mean, variance, likelihood)
+
+
+def _condition(gram: Floats, y: Floats, noise: float) -> tuple[Floats, Floats, float, float, float]:
+    """Factor, weights, mean, variance and likelihood of a `Process`; changes gram [n, n]."""
     from scipy.linalg import cho_solve  # slow to import
 
     n = len(y)
-    gram = kernel(phi, phi)
-    noise = kernel.noise + JITTER
-    gram[np.diag_indices(n)] += noise
+    gram[np.diag_indices(n)] += noise + JITTER
     factor = np.asarray(np.linalg.cholesky(gram), dtype=np.float64)
     right = np.stack([np.ones(n), y], axis=1)
     ones, given = np.asarray(cho_solve((factor, True), right, check_finite=False), float).T
@@ -74,8 +83,7 @@ def fit(phi: Floats, y: Floats, kernel: Kernel) -> Process:
     solved = np.asarray(given - mean * ones, dtype=np.float64)
     variance = max(float((y - mean) @ solved), 1e-12) / n
     likelihood = -0.5 * n * np.log(variance) - np.log(np.diag(factor)).sum()
-    smoothed = y - noise * solved
-    return Process(kernel, phi, factor, solved, smoothed, mean, variance, float(likelihood))
+    return factor, solved, mean, variance, float(likelihood)
 
 
 def learn_kernel(phi: Floats, y: Floats, columns: Sequence[slice]) -> Kernel:
@@ -86,26 +94,30 @@ def learn_kernel(phi: Floats, y: Floats, columns: Sequence[slice]) -> Kernel:
     columns: where each choice's code stands in the encoding.
     """
     owner = np.zeros(phi.shape[1], dtype=int)
+    squares = np.empty((len(columns), len(y), len(y)))  # of each choice alone
     for choice, where in enumerate(columns):
         owner[where] = choice
+        squares[choice] = _squares(phi[:, where], phi[:, where])
+    total = squares.sum(axis=0)
 
-    def likelihood(scales: Floats, noise: float) -> float:
-        return fit(phi, y, Kernel(scales[owner], noise)).likelihood
+    def likelihood(exponent: Floats, noise: float) -> float:
+        return _condition(np.exp(-0.5 * exponent), y, noise)[-1]
 
     grid = [(scale, noise) for scale in SCALES for noise in NOISES]
-    values = [likelihood(np.full(len(columns), scale), noise) for scale, noise in grid]
+    values = [likelihood(scale * total, noise) for scale, noise in grid]
     scale, noise = grid[int(np.argmax(values))]
-    scales, best = np.full(len(columns), scale), max(values)
+    scales, exponent, best = np.full(len(columns), scale), scale * total, max(values)
     for _ in range(ROUNDS):
         before = scales.copy()
         for choice in range(len(columns)):
             for factor in FACTORS:
                 tried = scales.copy()
                 tried[choice] *= factor
-                value = likelihood(tried, noise)
+                moved = exponent + (tried[choice] - scales[choice]) * squares[choice]
+                value = likelihood(moved, noise)
                 value -= 0.5 * PRIOR * float((np.log(tried / scale) ** 2).sum()) / 4
                 if value > best:
-                    scales, best = tried, value
+                    scales, exponent, best = tried, moved, value
         if (scales == before).all():
             break
     return Kernel(scales[owner], noise)
