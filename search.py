@@ -63,7 +63,7 @@ def parser() -> ArgumentParser:
     p.add_argument(
         "--calibration-images",
         type=cli.AtLeast(0),
-        default=2048,
+        default=1024,
         help="training images that re-estimate batch norm; 0 keeps it",
     )
     p.add_argument("--split", default="val", help="what is scored; test is refused")

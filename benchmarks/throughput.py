@@ -300,7 +300,7 @@ def main() -> None:
     p.add_argument("--images", type=int, default=512, help="of val that are scored")
     p.add_argument("--masks", type=int, default=5, help="architectures that masks run; 0: none")
     p.add_argument("--whole", type=int, default=5, help="architectures scored on all of val")
-    p.add_argument("--calibration", type=int, default=2048, help="images, as of search.py")
+    p.add_argument("--calibration", type=int, default=1024, help="images, as of search.py")
     p.add_argument("--val-fraction", type=float, default=0.1)
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     p.add_argument("--seed", type=int, default=0)

@@ -35,7 +35,7 @@ class SupernetEvaluator:
         costs: dict[str, Cost],
         *,
         split: str = "val",
-        images: int = 2048,
+        images: int = 1024,
         batch: int = 256,
     ) -> None:
         if split not in ("train", "val"):
