@@ -247,7 +247,7 @@ def plot(
             axis.set_ylim(low, high + 0.05 * (high - low))
         else:
             axis.set_ylabel("share of seeds that found the best")
-    axes.flat[0].legend()
+    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     figure.savefig(path, dpi=150)
 
 
