@@ -11,7 +11,8 @@ each also "with MACs", the sum of its rank and that of multiply-accumulates.
 The length is what is trained, in passes of one path over the training images: a strategy of four
 paths a step sees the images a fourth as often. Beside each supernet stand multiply-accumulates
 alone. The intervals are of 95 percent, over the architectures drawn; those of the training are seen
-with --seeds.
+with --seeds. "Equal MACs" is the mean tau within quarters of the random networks by
+multiply-accumulates: what a score tells where a budget has decided the size.
 
 A stop loses at most an epoch or one architecture's score; the same command goes on.
 """
@@ -49,7 +50,8 @@ SCORINGS: dict[str, dict[str, Any]] = {  # name: arguments of SupernetEvaluator
 PATHS = {"uniform": 1, "sandwich": 4}  # of one step; of fair as many as a choice has options
 PICKED = 10  # of all that are scored the best, whose best truth is told
 COLUMNS = ("space", "strategy", "length", "seed", "scored", "tau, all", "tau, top tenth",
-           f"best of {PICKED}, %", "training, s", "an architecture, s")  # fmt: skip
+           "tau, equal MACs", f"best of {PICKED}, %", "training, s",
+           "an architecture, s")  # fmt: skip
 
 # -- architectures and their truth ---------------------------------------------------------------
 
@@ -103,9 +105,22 @@ def judged(scores: Floats, sample: Sample) -> dict[str, Any]:
     }
     return {
         **{name: json_ready(found) for name, found in agreement.items()},
+        "equal": equal_macs(scores[random], sample),
         "best": best_of_top(scores, sample.truth, PICKED),
         "of": float(sample.truth.max()),
     }
+
+
+def equal_macs(scores: Floats, sample: Sample) -> float | None:
+    """The mean tau within quarters of the random networks by MACs; None where it is undefined.
+
+    A quarter is what a budget leaves to choose from: MACs alone tell less there.
+    """
+    order = np.argsort(sample.macs[: sample.random], kind="stable")
+    quarters = [part for part in np.array_split(order, 4) if len(part) > 1]
+    rng = np.random.default_rng(0)  # of the intervals, which are not used
+    taus = [tau(scores[part], sample.truth[part], rng, resamples=1).value for part in quarters]
+    return float(np.mean(taus)) if len(taus) == 4 and np.isfinite(taus).all() else None
 
 
 def beside(scores: Floats, macs: Floats) -> Floats:
@@ -215,6 +230,7 @@ def row(cell: Sequence[object], scoring: str, found: dict[str, Any], seconds: ob
         scoring,
         interval(found["all"]),
         interval(found["top"]),
+        "undefined" if found["equal"] is None else f"{found['equal']:.2f}",
         f"{found['best']:.2f} of {found['of']:.2f}",
         "" if seconds is None else str(seconds),
         "" if each is None else f"{each:.2f}",

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import kendalltau
 
 from tests.scripts import answer
 from tests.toys import DATA
@@ -92,6 +93,20 @@ def test_a_stopped_benchmark_goes_on(
 def test_scores_beside_macs_are_the_sum_of_two_ranks(ranking: ModuleType) -> None:
     found = ranking.beside(np.array([0.5, 0.9, 0.7, 0.7]), np.array([4e6, 1e6, 9e6, 2e6]))
     assert found.tolist() == [1 + 3, 4 + 1, 2.5 + 4, 2.5 + 2]
+
+
+def test_equal_macs_is_the_mean_tau_within_quarters(ranking: ModuleType) -> None:
+    rng = np.random.default_rng(0)
+    macs, truth, scores = rng.permutation(43) * 1e6, rng.random(50), rng.random(50)
+    macs = np.concatenate([macs, np.zeros(7)])  # of the top tenth, which is not looked at
+    sample = ranking.Sample([(0,)] * 50, 43, truth, macs)
+    quarter = np.digitize(macs[:43], np.sort(macs[:43])[[11, 22, 33]])
+    parts = [np.flatnonzero(quarter == number) for number in range(4)]
+    expected = np.mean([kendalltau(scores[part], truth[part]).statistic for part in parts])
+    assert ranking.equal_macs(scores[:43], sample) == pytest.approx(expected)
+    assert ranking.equal_macs(np.zeros(43), sample) is None
+    few = ranking.Sample([(0,)] * 6, 6, truth[:6], macs[:6])
+    assert ranking.equal_macs(scores[:6], few) is None
 
 
 @pytest.mark.parametrize("space", ["macro", "nb201"])
