@@ -5,7 +5,8 @@
 
 For random architectures of a trained run, as drawn and not all canonical: the supernet's path
 against the extracted network in both modes, that against the files that retrain.py hands over
-(safetensors, ONNX, .pt2 and, of mbconv, timm's), and the costs by encoding against those counted.
+(safetensors, ONNX, .pt2 and, of mbconv, timm's), and the costs by encoding against those counted,
+of mbconv at each resolution.
 Logits of 16 images of val; batch norm with the statistics of the path, re-estimated as for a
 score, and in training mode with the images' own. The largest difference of a logit is told.
 
@@ -63,7 +64,6 @@ class Compared:
 
     def __call__(self, arch: Arch) -> dict[str, Any]:
         """The largest difference of a logit by form, and whether the costs are equal."""
-        from supernet.cost import count
         from supernet.evaluate import recalibrate
         from supernet.export import export
         from supernet.subnet import extract, input_shape
@@ -84,10 +84,25 @@ class Compared:
         }
         with tempfile.TemporaryDirectory() as folder:
             found |= export(subnet, Path(folder), config, self.images)
+        return found | {"costs": all(map(self.costs_equal, self.sizes(arch)))}
+
+    def sizes(self, arch: Arch) -> list[Arch]:
+        """The architecture at each resolution, where that is a choice; canonical."""
         space = self.net.space
-        (same,) = as_tuples(space.canonical([arch]))  # the same network without what never runs
-        by_encoding = {name: round(c(space, [same])[0]) for name, c in self.costs.items()}
-        return found | {"costs": by_encoding == count(extract(self.net, same), shape)}
+        archs = np.array([arch])
+        if scaled_by := getattr(self.net, "scaled_by", None):
+            choice = [c.name for c in space.choices].index(scaled_by)
+            archs = archs.repeat(space.options[choice], axis=0)
+            archs[:, choice] = np.arange(len(archs))
+        return as_tuples(space.canonical(archs))  # the same networks without what never runs
+
+    def costs_equal(self, arch: Arch) -> bool:
+        from supernet.cost import count
+        from supernet.subnet import extract, input_shape
+
+        subnet = extract(self.net, arch)
+        by_encoding = {name: round(c(self.net.space, [arch])[0]) for name, c in self.costs.items()}
+        return by_encoding == count(subnet, input_shape(subnet, self.data.shape))
 
 
 def compare(path: Path, archs: int) -> list[dict[str, Any]]:
