@@ -16,6 +16,7 @@ from jsonargparse import ArgumentParser, Namespace
 import retrain
 import search
 from supernet import cli, own
+from supernet.errors import UserError
 from supernet.run import Run, lock, settle, settled, write_json
 from supernet.spaces import names, resolve
 from supernet.strategies import strategies
@@ -68,6 +69,23 @@ def defaults(args: Namespace) -> dict[str, Any]:
     return {"search": args.search, "retrain": args.retrain}
 
 
+def paths(args: Namespace, net: Any, shape: tuple[int, int, int]) -> Any:
+    """The strategy that --strategy names, a function of the generator alone."""
+    from supernet.cost import adding
+    from supernet.extremes import extremes
+
+    strategy: Any = partial(strategies[args.strategy], net.space)
+    try:
+        if args.strategy == "sandwich":
+            largest, smallest = extremes(net, shape)
+            return partial(strategy, largest=largest, smallest=smallest, random=args.random_paths)
+        if args.strategy == "weighted":
+            return partial(strategy, adds=adding(net, shape))
+    except ValueError as error:  # only a space of the user's own has such costs
+        raise UserError(f"{error}; {own.CHECK} {args.space} tries all rules") from None
+    return strategy
+
+
 # -- the run -------------------------------------------------------------------------------------
 
 
@@ -93,7 +111,6 @@ def main() -> None:
 
     from supernet import spaces
     from supernet.export import save_weights
-    from supernet.extremes import extremes
     from supernet.ops import start_as_identity
     from supernet.rules import require_basics
     from supernet.splits import save_splits
@@ -112,14 +129,10 @@ def main() -> None:
         start_as_identity(net)
     if args.space not in names():
         require_basics(network, net, data.shape)
-    strategy: Any = strategies[args.strategy]
-    if args.strategy == "sandwich":
-        largest, smallest = extremes(net, data.shape)
-        strategy = partial(strategy, largest=largest, smallest=smallest, random=args.random_paths)
     module = Training(
         net,
         data,
-        paths=partial(strategy, net.space),
+        paths=paths(args, net, data.shape),
         **cli.training_arguments(config, data, "train"),
     )
 

@@ -47,7 +47,7 @@ SCORINGS: dict[str, dict[str, Any]] = {  # name: arguments of SupernetEvaluator
     "recalibrated": {},
     "as trained": {"images": 0},
 }
-PATHS = {"uniform": 1, "sandwich": 4}  # of one step; of fair as many as a choice has options
+PATHS = {"uniform": 1, "weighted": 1, "sandwich": 4}  # of one step; of fair a choice's options
 PICKED = 10  # of all that are scored the best, whose best truth is told
 COLUMNS = ("space", "strategy", "length", "seed", "scored", "tau, all", "tau, top tenth",
            "tau, equal MACs", f"best of {PICKED}, %", "training, s",

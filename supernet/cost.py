@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -250,3 +250,15 @@ def of_supernet(supernet: nn.Module, shape: Sequence[int]) -> dict[str, Cost]:
     costs = linear(space, at_each)
     macs = tuple(costs[f"macs {option}"] for option in options)
     return {"macs": CostPerOption("macs", scaled, macs), "params": costs["params"]}
+
+
+def adding(supernet: nn.Module, shape: Sequence[int]) -> list[NDArray[np.bool_]]:
+    """Which options of each choice add parameters to its cheapest option's: bool [options] each."""
+    space: Space = supernet.space  # type: ignore[assignment]
+    params = of_supernet(supernet, shape)["params"]
+    ((piece, _),) = params.pieces(space)
+    added = [
+        choice.code @ piece.weights[where]
+        for choice, where in zip(space.choices, space.columns, strict=True)
+    ]
+    return [each > each.min() + 0.5 for each in added]

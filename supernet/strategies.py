@@ -4,9 +4,14 @@ The trainer sums the gradients of the architectures returned and takes one optim
 the first of them teaches the others (`sandwich`), the trainer is told so (`Training.teacher`).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 
 from supernet.space import Arch, Space, as_tuples
+
+TIMES = 3.0  # as often as others does `weighted` draw what adds parameters
 
 
 def uniform(space: Space, rng: np.random.Generator) -> list[Arch]:
@@ -40,4 +45,18 @@ def sandwich(
     return [largest, smallest, *as_tuples(space.sample(rng, random))]
 
 
-strategies = {"uniform": uniform, "fair": fair, "sandwich": sandwich}
+def weighted(
+    space: Space, rng: np.random.Generator, *, adds: Sequence[NDArray[np.bool_]]
+) -> list[Arch]:
+    """One architecture; options that add parameters are drawn `TIMES` as often as the others.
+
+    By a uniform draw a convolution is trained in a small share of the steps and ranks behind what
+    has nothing to learn (`docs/log.md`). adds: of each choice which do, bool [options], as
+    `supernet.cost.adding` finds.
+    """
+    odds = [np.where(added, TIMES, 1.0) for added in adds]
+    arch = [rng.choice(len(each), p=each / each.sum()) for each in odds]
+    return as_tuples(np.where(space.active([arch]), [arch], 0))
+
+
+strategies = {"uniform": uniform, "fair": fair, "sandwich": sandwich, "weighted": weighted}

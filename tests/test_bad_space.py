@@ -86,8 +86,11 @@ def test_costs_that_are_no_sums(tmp_path: Path) -> None:
     # A module that no other test has: what `answer` has counted for equal ones is kept.
     unique = ("nn.Linear(4, classes)", "nn.Linear(4, classes, bias=False)")
     path, run = write(tmp_path, *PRODUCT, unique), tmp_path / "run"
-    assert answer("train_supernet", run, "--space", path, *TINY).status == 0
     says = ("macs of tiny is not a sum over choices", f"{CHECK} {path}")
+    for strategy in ("sandwich", "weighted"):
+        command = (run, "--space", path, "--strategy", strategy, *TINY)
+        refused("train_supernet", *command, says=says, untouched=tmp_path)
+    assert answer("train_supernet", run, "--space", path, *TINY).status == 0
     refused("search", run, *SEARCH, says=says, untouched=run)
 
 

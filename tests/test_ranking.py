@@ -15,7 +15,7 @@ from tests.scripts import answer
 from tests.toys import DATA
 
 TINY = ("--width", "2", "--depth", "1", "--batch-size", "40", "--image-size", "8")
-ARGUMENTS = ("--spaces", "nb201", "--strategies", "uniform", "fair", "--lengths", "5",
+ARGUMENTS = ("--spaces", "nb201", "--strategies", "weighted", "fair", "--lengths", "5",
              "--random", "5", "--top", "4")  # fmt: skip
 
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no benchmark tables: {DATA} is missing")
@@ -66,7 +66,7 @@ def test_a_stopped_benchmark_goes_on(
         ("", "MACs alone"),
         *(
             (strategy, scoring + known)
-            for strategy in ("uniform", "fair")
+            for strategy in ("weighted", "fair")
             for scoring in ("recalibrated", "as trained")
             for known in ("", ", with MACs")
         ),
@@ -75,7 +75,7 @@ def test_a_stopped_benchmark_goes_on(
     assert (folder / "nb201-fair-5-seed0" / checkpoint).is_file()
 
     # Stopped while the supernet of one cell was scored: that of no cell is trained again.
-    cell = folder / "nb201-uniform-5-seed0"
+    cell = folder / "nb201-weighted-5-seed0"
     (cell / "ranking.json").unlink()
     log = cell / "ranking" / "recalibrated.jsonl"
     whole = log.read_text().splitlines(keepends=True)

@@ -11,12 +11,14 @@ from supernet import cost
 from supernet.extremes import extremes, first
 from supernet.space import Arch, Archs, Choice, Floats, Space
 from supernet.spaces import macro, names, nb201, network
-from supernet.strategies import fair, sandwich, strategies, uniform
+from supernet.strategies import fair, sandwich, strategies, uniform, weighted
 from tests.scripts import costs_of
 from tests.test_families import TINY
 
 UNEVEN = Space("uneven", (Choice("a", ("x", "y", "z", "w")), Choice("b", ("x", "y", "z")),
                           Choice("c", ("only",))))  # fmt: skip
+
+CONVOLUTIONS = np.array([False, False, True, True, False])  # of nb201's options
 
 
 @pytest.mark.parametrize("space", [nb201.space(), macro.space()], ids=lambda space: space.name)
@@ -51,11 +53,50 @@ def test_sandwich_is_both_ends_and_so_many_others() -> None:
     assert len({arch for step in steps for arch in step[2:]}) > 140
 
 
+def test_weighted_draws_what_adds_parameters_three_times_as_often() -> None:
+    """3,000 draws of odds 1 and 3 in 9: six standard deviations are 104 and 155."""
+    space, rng = nb201.space(), np.random.default_rng(0)
+    steps = [weighted(space, rng, adds=[CONVOLUTIONS] * 6) for _ in range(3000)]
+    assert {len(step) for step in steps} == {1}
+    for column in np.array([step[0] for step in steps]).T:
+        counts = np.bincount(column, minlength=5)
+        assert (np.abs(counts - 1000 / 3)[[0, 1, 4]] < 104).all()
+        assert (np.abs(counts - 1000)[[2, 3]] < 155).all()
+
+
+def test_weighted_leaves_inactive_choices_zero_and_equal_options_uniform() -> None:
+    deep = Choice("b", ("x", "y"), when=("a", ("on",)))
+    space, rng = Space("two", (Choice("a", ("off", "on")), deep)), np.random.default_rng(0)
+    same = [np.array([False, False]), np.array([True, True])]
+    drawn = Counter(weighted(space, rng, adds=same)[0] for _ in range(3000))
+    assert set(drawn) == {(0, 0), (1, 0), (1, 1)}  # a half, and twice a quarter
+    assert abs(drawn[0, 0] - 1500) < 165 and abs(drawn[1, 1] - 750) < 143
+
+
+@pytest.mark.parametrize("name", names())
+def test_what_adds_parameters(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By counting: an architecture with the option has more than with the cheapest one."""
+    monkeypatch.setattr(cost, "of_supernet", costs_of)
+    net = network(name, classes=5, channels=3, **TINY[name])
+    space, params = net.space, costs_of(net, (3, 16, 16))["params"]
+    adds = cost.adding(net, (3, 16, 16))
+    known = {"nb201": [CONVOLUTIONS] * 6, "macro": [np.array([False, True, True])] * 8}
+    assert [*map(list, adds)] == [*map(list, known.get(name, adds))]
+    base = (space.options - 1).tolist()  # of greatest depth, so that every choice is active
+    for i, added in enumerate(adds):
+        archs = np.array([[*base[:i], option, *base[i + 1 :]] for option in range(len(added))])
+        if space.active(archs).all():
+            counted = params(space, archs)
+            assert (added == (counted > counted.min())).all()
+
+
 @pytest.mark.parametrize("name", strategies)
 def test_a_strategy_is_a_function_of_its_generator(name: str) -> None:
     strategy: Callable[..., list[Arch]] = strategies[name]  # type: ignore[assignment]
     if name == "sandwich":
         strategy = partial(sandwich, largest=(3,) * 6, smallest=(0, 0, 0, 1, 0, 0))
+    if name == "weighted":
+        strategy = partial(weighted, adds=[CONVOLUTIONS] * 6)
     first, again, other = (strategy(nb201.space(), np.random.default_rng(seed))
                            for seed in (1, 1, 2))  # fmt: skip
     assert first == again != other
