@@ -253,12 +253,17 @@ def of_supernet(supernet: nn.Module, shape: Sequence[int]) -> dict[str, Cost]:
 
 
 def adding(supernet: nn.Module, shape: Sequence[int]) -> list[NDArray[np.bool_]]:
-    """Which options of each choice add parameters to its cheapest option's: bool [options] each."""
+    """Which options of each choice add parameters to its cheapest option's: bool [options] each.
+
+    By one option in place of another in random architectures, all else equal.
+    """
     space: Space = supernet.space  # type: ignore[assignment]
     params = of_supernet(supernet, shape)["params"]
-    ((piece, _),) = params.pieces(space)
-    added = [
-        choice.code @ piece.weights[where]
-        for choice, where in zip(space.choices, space.columns, strict=True)
-    ]
-    return [each > each.min() + 0.5 for each in added]
+    drawn = space.sample(np.random.default_rng(0), 1000)
+    found = []
+    for choice, active in enumerate(space.active(drawn).T):
+        some = drawn[active][:50].repeat(space.options[choice], axis=0)
+        some[:, choice] = np.arange(len(some)) % space.options[choice]
+        each = params(space, some).reshape(-1, space.options[choice]).mean(axis=0)
+        found.append(each > each.min() + 0.5)
+    return found
