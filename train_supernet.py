@@ -16,7 +16,6 @@ from jsonargparse import ArgumentParser, Namespace
 import retrain
 import search
 from supernet import cli, own
-from supernet.errors import UserError
 from supernet.run import Run, lock, settle, settled, write_json
 from supernet.spaces import names, resolve
 from supernet.strategies import strategies
@@ -75,14 +74,12 @@ def paths(args: Namespace, net: Any, shape: tuple[int, int, int]) -> Any:
     from supernet.extremes import extremes
 
     strategy: Any = partial(strategies[args.strategy], net.space)
-    try:
+    with own.rules_named(args.space):  # only a space of the user's own has costs that fail
         if args.strategy == "sandwich":
             largest, smallest = extremes(net, shape)
             return partial(strategy, largest=largest, smallest=smallest, random=args.random_paths)
         if args.strategy == "weighted":
             return partial(strategy, adds=adding(net, shape))
-    except ValueError as error:  # only a space of the user's own has such costs
-        raise UserError(f"{error}; {own.CHECK} {args.space} tries all rules") from None
     return strategy
 
 

@@ -9,7 +9,8 @@ space draws them, and 100 of the true top tenth, on all of val, in the ways that
 each also "with MACs", the sum of its rank and that of multiply-accumulates.
 
 The length is what is trained, in passes of one path over the training images: a strategy of four
-paths a step sees the images a fourth as often. Beside each supernet stand multiply-accumulates
+paths a step sees the images a fourth as often. Paths of `weighted` are larger, so a pass of them
+costs more. Beside each supernet stand multiply-accumulates
 alone. The intervals are of 95 percent, over the architectures drawn; those of the training are seen
 with --seeds. "Equal MACs" is the mean tau within quarters of the random networks by
 multiply-accumulates: what a score tells where a budget has decided the size.

@@ -10,7 +10,8 @@ import importlib.util
 import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -141,6 +142,15 @@ def blamed(error: BaseException) -> str | None:
             name = _files[frame.filename]
             return f"space {name!r}: {described(error)}; {CHECK} {name} names the broken rule"
     return None
+
+
+@contextmanager
+def rules_named(name: str) -> Iterator[None]:
+    """Add to a ValueError of a space's costs, as a UserError, the command that tries all rules."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(f"{error}; {CHECK} {name} tries all rules") from None
 
 
 def _cannot_load(name: str, error: BaseException) -> UserError:
