@@ -7,7 +7,21 @@ from torch.nn.functional import pad
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
     """A convolution that keeps the size up to its stride, without bias."""
-    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+    kind = Strided1x1 if kernel == 1 and stride > 1 else nn.Conv2d
+    return kind(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+
+
+class Strided1x1(nn.Conv2d):
+    """A 1x1 convolution of the pixels that its stride leaves, which are taken before it.
+
+    Left to torch, the gradient of the weights is wrong and memory is overwritten on processors
+    without AVX-512, channels last and with fewer than 8 channels (oneDNN, issue 6035).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        down, right = self.stride
+        x = x[..., ::down, ::right]
+        return nn.functional.conv2d(x, self.weight, self.bias, groups=self.groups)
 
 
 def conv_bn(
@@ -50,8 +64,8 @@ class FactorizedReduce(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.even = nn.Conv2d(inputs, outputs - outputs // 2, 1, stride=2, bias=False)
-        self.odd = nn.Conv2d(inputs, outputs // 2, 1, stride=2, bias=False)
+        self.even = conv(inputs, outputs - outputs // 2, 1, stride=2)
+        self.odd = conv(inputs, outputs // 2, 1, stride=2)
         self.norm = nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
 """Operations that the families share."""
 
+import pytest
 import torch
 from torch import nn
 
-from supernet.ops import MBConv, ReLUConvBN, start_as_identity
+from supernet.ops import MBConv, ReLUConvBN, conv, start_as_identity
 
 
 def test_a_convolution_that_starts_as_identity_lets_the_signal_through() -> None:
@@ -26,3 +27,24 @@ def test_what_changes_channels_or_is_depthwise_starts_as_drawn() -> None:
     before = {name: value.clone() for name, value in net.state_dict().items()}
     start_as_identity(net)
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize("inputs", [1, 3, 4, 5, 8])
+@pytest.mark.parametrize("size", [7, 8])
+def test_a_1x1_convolution_with_a_stride_is_that_of_every_second_pixel(
+    inputs: int, size: int
+) -> None:
+    """Channels last, where torch alone gave wrong gradients or crashed on some processors."""
+    torch.manual_seed(0)
+    layer = conv(inputs, 6, 1, stride=2).to(memory_format=torch.channels_last)
+    x = torch.randn(8, inputs, size, size).to(memory_format=torch.channels_last).requires_grad_()
+    out = layer(x)
+    seen = x[..., ::2, ::2]
+    weight = layer.weight[:, :, 0, 0]
+    assert torch.allclose(out, torch.einsum("nihw,oi->nohw", seen, weight), atol=1e-5)
+    slope = torch.randn_like(out)
+    by_weight, by_image = torch.autograd.grad(out, (layer.weight, x), slope)
+    known = torch.einsum("nohw,nihw->oi", slope, seen)
+    assert torch.allclose(by_weight[:, :, 0, 0], known, atol=1e-4)
+    assert torch.equal(by_image[..., ::2, ::2].abs() > 0, torch.ones_like(seen, dtype=torch.bool))
+    assert by_image[..., 1::2, :].abs().max() == 0
