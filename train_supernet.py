@@ -16,6 +16,7 @@ from jsonargparse import ArgumentParser, Namespace
 import retrain
 import search
 from supernet import cli, own
+from supernet.errors import UserError
 from supernet.run import Run, lock, settle, settled, write_json
 from supernet.spaces import names, resolve
 from supernet.strategies import strategies
@@ -51,6 +52,12 @@ def parser() -> ArgumentParser:
         default="random",
         help="of the weights: random, or identity, for convolutions that keep their channels",
     )
+    p.add_argument(
+        "--start",
+        type=str | None,
+        default=None,
+        help="a run whose trained supernet's weights this one begins with, to train them further",
+    )
     cli.add_training_arguments(p, epochs=60)
     p.add_argument("--search", type=dict, default={}, help="defaults of search.py for this run")
     p.add_argument("--retrain", type=dict, default={}, help="defaults of retrain.py for this run")
@@ -81,6 +88,33 @@ def paths(args: Namespace, net: Any, shape: tuple[int, int, int]) -> Any:
         if args.strategy == "weighted":
             return partial(strategy, adds=adding(net, shape))
     return strategy
+
+
+def begin(net: Any, network: dict[str, Any], config: dict[str, Any], data: Any) -> None:
+    """Give `net` the weights of the run --start, which has to have the same network.
+
+    UserError where it has not, or where it has trained on images of this run's val.
+    """
+    from supernet.export import load_weights
+    from supernet.splits import read_splits
+
+    before = Run.open(config["start"])
+    before.require_supernet()
+    theirs = before.config["network"]
+    differing = [
+        f"{name} is {theirs.get(name)!r} there and {network.get(name)!r} here"
+        for name in sorted(network.keys() | theirs.keys())
+        if network.get(name) != theirs.get(name)
+    ]
+    if differing:
+        raise UserError(f"--start {before.path} is another network: {'; '.join(differing)}")
+    val = read_splits(before.path / "splits.npz")["val"]
+    if before.config["data"] == config["data"] and set(val) != set(data.splits["val"]):
+        raise UserError(
+            f"--start {before.path} has trained on images of this run's val; take its --seed "
+            f"{before.config['seed']} and --val-fraction {before.config['val_fraction']}"
+        )
+    load_weights(net, before.weights)
 
 
 # -- the run -------------------------------------------------------------------------------------
@@ -126,6 +160,8 @@ def main() -> None:
         start_as_identity(net)
     if args.space not in names():
         require_basics(network, net, data.shape)
+    if args.start is not None:
+        begin(net, network, config, data)
     module = Training(
         net,
         data,
