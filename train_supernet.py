@@ -17,7 +17,7 @@ import retrain
 import search
 from supernet import cli, own
 from supernet.errors import UserError
-from supernet.run import Run, lock, settle, settled, write_json
+from supernet.run import Run, differences, lock, settle, settled, write_json
 from supernet.spaces import names, resolve
 from supernet.strategies import strategies
 
@@ -100,14 +100,8 @@ def begin(net: Any, network: dict[str, Any], config: dict[str, Any], data: Any) 
 
     before = Run.open(config["start"])
     before.require_supernet()
-    theirs = before.config["network"]
-    differing = [
-        f"{name} is {theirs.get(name)!r} there and {network.get(name)!r} here"
-        for name in sorted(network.keys() | theirs.keys())
-        if network.get(name) != theirs.get(name)
-    ]
-    if differing:
-        raise UserError(f"--start {before.path} is another network: {'; '.join(differing)}")
+    if differing := differences(before.config["network"], network):
+        raise UserError(f"--start {before.path} is another network: {differing}")
     val = read_splits(before.path / "splits.npz")["val"]
     if before.config["data"] == config["data"] and set(val) != set(data.splits["val"]):
         raise UserError(

@@ -112,19 +112,21 @@ def settled(path: Path, settings: dict[str, Any], *, apart: Sequence[str] = ()) 
     """
     if not path.exists():
         return False
-    kept = read_json(path)
-    settings = json.loads(json.dumps(settings))  # a tuple is kept as a list
-    differing = [
-        f"{key} is {kept.get(key)!r} there and {settings.get(key)!r} here"
-        for key in sorted((kept.keys() | settings.keys()) - set(apart))
-        if kept.get(key) != settings.get(key)
-    ]
-    if differing:
+    if differing := differences(read_json(path), settings, apart=apart):
         raise UserError(
-            f"{path} was made with other settings: {'; '.join(differing)}; "
-            "take them or another folder"
+            f"{path} was made with other settings: {differing}; take them or another folder"
         )
     return True
+
+
+def differences(kept: dict[str, Any], given: dict[str, Any], *, apart: Sequence[str] = ()) -> str:
+    """Each setting but those `apart` in which two differ, with both values; empty where none."""
+    given = json.loads(json.dumps(given))  # a tuple is kept as a list
+    return "; ".join(
+        f"{key} is {kept.get(key)!r} there and {given.get(key)!r} here"
+        for key in sorted((kept.keys() | given.keys()) - set(apart))
+        if kept.get(key) != given.get(key)
+    )
 
 
 def settle(path: Path, settings: dict[str, Any]) -> None:
