@@ -7,14 +7,10 @@ The space has more than 10^21 points: ten nodes as in a NASNet cell, each with t
 (input, operation) pair, whose code has two ones. Scores are a sum over the encoding plus noise. The
 optimiser is told so many random trials, then asks for one and is told it, 110 times (20 times at
 100 trials), so that the mean counts what is learned anew every hundred. The first answer after the
-long `tell` is left out. Processor time of one thread, since machines are shared; one process a row,
+long `tell` is left out. Processor time of all threads, since machines are shared; one process a row,
 so that its memory is its own.
 --quick stops at 1,000 trials.
 """
-
-import os
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy
 
 import argparse
 import multiprocessing

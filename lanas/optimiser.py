@@ -3,11 +3,12 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from lanas.memory import Memory, Rows, raw_rewards
 from lanas.region import Bools, HalfSpaces, everything, find_starts, neighbours, walk
@@ -42,6 +43,14 @@ def _enumerated(space: Space) -> tuple[Archs, Floats, dict[Arch, int]]:
     """Every architecture of a space in canonical form, with the encodings, and where it stands."""
     archs = space.enumerate()
     return archs, space.encode(archs), {arch: i for i, arch in enumerate(as_tuples(archs))}
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """What sets the threads of numpy's BLAS and of scipy's."""
+    import scipy.linalg  # noqa: F401  (slow to import; loads the BLAS that is to be found)
+
+    return ThreadpoolController()
 
 
 class Optimiser(Memory, ABC):
@@ -117,8 +126,11 @@ class Optimiser(Memory, ABC):
         """The next `k` architectures to evaluate; fewer, or none, where the space has no more.
 
         pending: architectures asked for earlier and not told yet; none of them comes again.
+        In one thread of BLAS: matrices of a few hundred rows gain nothing by more, whose waiting
+        takes the time of the cores that evaluate.
         """
-        return [arch for arch, _ in islice(self.proposals(tuple(pending)), k)]
+        with _blas().limit(limits=1, user_api="blas"):
+            return [arch for arch, _ in islice(self.proposals(tuple(pending)), k)]
 
     def waiting(self, pending: Iterable[Arch]) -> dict[Arch, None]:
         """The pending architectures in canonical form and in order, but those told since."""

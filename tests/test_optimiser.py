@@ -5,12 +5,13 @@ import math
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import chi2, norm, rankdata
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from lanas import HalfSpaces, LaNAS, RandomSearch, optimisers
 from lanas.memory import normal_scores, raw_rewards
@@ -19,7 +20,7 @@ from lanas.region import budget, everything, solve
 from lanas.tree import learn, route
 from supernet.errors import UserError
 from supernet.run import Trial
-from supernet.space import Choice, Space, as_tuples
+from supernet.space import Arch, Choice, Space, as_tuples
 from tests import toys
 
 MIXED = toys.with_pairs(toys.mixed(), seed=1)
@@ -53,6 +54,27 @@ def test_asking_changes_nothing_and_has_the_prefix_property(make: Make) -> None:
     asked = optimiser.ask(12)
     for k in (0, 1, 5, 12):
         assert optimiser.ask(k) == asked[:k]
+
+
+def test_asking_takes_one_thread_and_gives_the_others_back() -> None:
+    """Trap: BLAS waits with all cores for what one does faster."""
+
+    def threads() -> set[int]:
+        return {blas["num_threads"] for blas in threadpool_info() if blas["user_api"] == "blas"}
+
+    class Watched(RandomSearch):
+        def proposals(self, pending: Sequence[Arch] = ()) -> Iterator[tuple[Arch, HalfSpaces]]:
+            within.append(threads())
+            yield from super().proposals(pending)
+
+    within: list[set[int]] = []
+    optimiser = Watched(toys.mixed())
+    optimiser.ask(1)  # scipy's BLAS is there from now on
+    with threadpool_limits(limits=2, user_api="blas"):
+        assert threads() == {2}
+        optimiser.ask(3)
+        assert threads() == {2}
+    assert within == [{1}, {1}]
 
 
 @pytest.mark.parametrize("batch", [1, 7])
