@@ -77,7 +77,7 @@ def main() -> None:
     args = parser.parse_args()
     sizes = [100, 1_000] if args.quick else [100, 1_000, 10_000]
     tasks = [(name, trials) for name in args.optimisers for trials in sizes]
-    table = Table(title=f"one proposal in a space of {nasnet_like().size:.1e} points, one thread")
+    table = Table(title=f"one proposal in a space of {nasnet_like().size:.1e} points, processor time")
     for column in ("optimiser", "trials", "ms, median", "ms, mean", "MiB, process"):
         table.add_column(column, justify="left" if column == "optimiser" else "right")
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
