@@ -7,8 +7,8 @@ The space has more than 10^21 points: ten nodes as in a NASNet cell, each with t
 (input, operation) pair, whose code has two ones. Scores are a sum over the encoding plus noise. The
 optimiser is told so many random trials, then asks for one and is told it, 110 times (20 times at
 100 trials), so that the mean counts what is learned anew every hundred. The first answer after the
-long `tell` is left out. Processor time of all threads, since machines are shared; one process a row,
-so that its memory is its own.
+long `tell` is left out. Processor time of all threads, since machines are shared; one process a
+row, so that its memory is its own.
 --quick stops at 1,000 trials.
 """
 
@@ -77,7 +77,8 @@ def main() -> None:
     args = parser.parse_args()
     sizes = [100, 1_000] if args.quick else [100, 1_000, 10_000]
     tasks = [(name, trials) for name in args.optimisers for trials in sizes]
-    table = Table(title=f"one proposal in a space of {nasnet_like().size:.1e} points, processor time")
+    title = f"processor time of one proposal in a space of {nasnet_like().size:.1e} points"
+    table = Table(title=title)
     for column in ("optimiser", "trials", "ms, median", "ms, mean", "MiB, process"):
         table.add_column(column, justify="left" if column == "optimiser" else "right")
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
