@@ -7,7 +7,7 @@ from torch.nn.functional import pad
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
     """A convolution that keeps the size up to its stride, without bias."""
-    kind = Strided1x1 if kernel == 1 and stride > 1 else nn.Conv2d
+    kind = Strided1x1 if kernel == 1 and stride > 1 else Depthwise if groups > 1 else nn.Conv2d
     return kind(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
 
 
@@ -22,6 +22,20 @@ class Strided1x1(nn.Conv2d):
         down, right = self.stride
         x = x[..., ::down, ::right]
         return nn.functional.conv2d(x, self.weight, self.bias, groups=self.groups)
+
+
+class Depthwise(nn.Conv2d):
+    """A convolution in groups; in training on a processor it pads small images before it runs.
+
+    Where the kernel is larger than the image, processors without AVX-512 take two to nine times as
+    long for the same gradient if the convolution is left to pad (oneDNN; docs/log.md).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or x.is_cuda or self.kernel_size[0] <= x.shape[-1]:
+            return super().forward(x)
+        x = pad(x, 4 * (int(self.padding[0]),))
+        return nn.functional.conv2d(x, self.weight, self.bias, self.stride, groups=self.groups)
 
 
 def conv_bn(
@@ -47,10 +61,10 @@ class SepConv(nn.Sequential):
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
         super().__init__(
             nn.ReLU(),
-            nn.Conv2d(inputs, inputs, kernel, stride, kernel // 2, groups=inputs, bias=False),
+            conv(inputs, inputs, kernel, stride, groups=inputs),
             *conv_bn(inputs, inputs, 1),
             nn.ReLU(),
-            nn.Conv2d(inputs, inputs, kernel, 1, kernel // 2, groups=inputs, bias=False),
+            conv(inputs, inputs, kernel, groups=inputs),
             *conv_bn(inputs, outputs, 1),
         )
 

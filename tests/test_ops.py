@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from supernet.ops import MBConv, ReLUConvBN, conv, start_as_identity
+from supernet.ops import Depthwise, MBConv, ReLUConvBN, conv, start_as_identity
 
 
 def test_a_convolution_that_starts_as_identity_lets_the_signal_through() -> None:
@@ -48,3 +48,23 @@ def test_a_1x1_convolution_with_a_stride_is_that_of_every_second_pixel(
     assert torch.allclose(by_weight[:, :, 0, 0], known, atol=1e-4)
     assert torch.equal(by_image[..., ::2, ::2].abs() > 0, torch.ones_like(seen, dtype=torch.bool))
     assert by_image[..., 1::2, :].abs().max() == 0
+
+
+@pytest.mark.parametrize(("kernel", "stride", "size"), [(5, 1, 4), (5, 2, 4), (3, 1, 2), (7, 2, 5)])
+def test_a_depthwise_convolution_of_small_images_is_torchs_own(
+    kernel: int, stride: int, size: int
+) -> None:
+    """Training pads the image before the convolution; what comes of it is the same."""
+    torch.manual_seed(0)
+    ours = conv(6, 6, kernel, stride, groups=6)
+    known = nn.Conv2d(6, 6, kernel, stride, kernel // 2, groups=6, bias=False)
+    known.load_state_dict(ours.state_dict())
+    assert isinstance(ours, Depthwise) and ours.training
+    x = torch.randn(8, 6, size, size, requires_grad=True)
+    slope = torch.randn_like(known(x))
+    found = []
+    for layer in (ours, known):
+        out = layer(x)
+        found.append((out, *torch.autograd.grad(out, (layer.weight, x), slope)))
+    for one, other in zip(*found, strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
