@@ -19,7 +19,7 @@ from supernet import cli, own
 from supernet.errors import UserError
 from supernet.run import Run, differences, lock, settle, settled, write_json
 from supernet.spaces import names, resolve
-from supernet.strategies import strategies
+from supernet.strategies import odds, strategies, weighted
 
 # -- arguments -----------------------------------------------------------------------------------
 
@@ -40,6 +40,12 @@ def parser() -> ArgumentParser:
     cli.add_space_arguments(p)
     p.add_argument(
         "--strategy", default="uniform", help=f"which paths a step trains: {', '.join(strategies)}"
+    )
+    p.add_argument(
+        "--odds",
+        type=str | None,
+        default=None,
+        help="how often uniform or weighted paths take an option, as edge3=skip:4,edge0=none:0.5",
     )
     p.add_argument(
         "--random-paths",
@@ -85,8 +91,9 @@ def paths(args: Namespace, net: Any, shape: tuple[int, int, int]) -> Any:
         if args.strategy == "sandwich":
             largest, smallest = extremes(net, shape)
             return partial(strategy, largest=largest, smallest=smallest, random=args.random_paths)
-        if args.strategy == "weighted":
-            return partial(strategy, adds=adding(net, shape))
+        adds = adding(net, shape) if args.strategy == "weighted" else None
+    if args.strategy == "weighted" or args.odds is not None:
+        return partial(weighted, net.space, odds=odds(net.space, adds, args.odds))
     return strategy
 
 
@@ -117,6 +124,8 @@ def begin(net: Any, network: dict[str, Any], config: dict[str, Any], data: Any) 
 def main() -> None:
     args = cli.parse(parser())
     cli.one_of("strategy", args.strategy, strategies)
+    if args.odds is not None and args.strategy not in ("uniform", "weighted"):
+        raise UserError(f"--odds are of uniform and weighted paths, not of {args.strategy} ones")
     args.space = resolve(args.space)
     cli.one_of("init", args.init, ("random", "identity"))
     cli.parse(search.parser(), {"run": args.run, **args.search})

@@ -211,23 +211,15 @@ class Space:
             if not all(part.isdecimal() for part in parts):
                 raise UserError(f"architecture {text!r}: give words, {self._example()}")
             return self.check([int(part) for part in parts])
-        index = {choice.name: i for i, choice in enumerate(self.choices)}
         given: dict[int, int] = {}
         for word in text.split(","):
-            name, _, option = word.strip().partition("=")
-            if name not in index:
-                raise UserError(
-                    f"architecture {text!r}: no choice {name!r}; it is one of {', '.join(index)}"
-                )
-            i = index[name]
-            if option not in self.choices[i].options:
-                raise UserError(
-                    f"architecture {text!r}: {name} cannot be {option!r}; it is one of "
-                    f"{', '.join(self.choices[i].options)}"
-                )
+            try:
+                i, option = self.place(word)
+            except UserError as error:
+                raise UserError(f"architecture {text!r}: {error}") from None
             if i in given:
-                raise UserError(f"architecture {text!r}: {name} is given twice")
-            given[i] = self.choices[i].options.index(option)
+                raise UserError(f"architecture {text!r}: {self.choices[i].name} is given twice")
+            given[i] = option
         arch = tuple(given.get(i, 0) for i in range(len(self.choices)))
         missing = [
             c.name
@@ -237,6 +229,20 @@ class Space:
         if missing:
             raise UserError(f"architecture {text!r}: {', '.join(missing)} not given")
         return self.check(arch)
+
+    def place(self, word: str) -> tuple[int, int]:
+        """The indices of a choice and of its option that the word `choice=option` names.
+
+        Raises UserError where the space does not have them.
+        """
+        name, _, option = word.strip().partition("=")
+        index = {choice.name: i for i, choice in enumerate(self.choices)}
+        if name not in index:
+            raise UserError(f"no choice {name!r}; it is one of {', '.join(index)}")
+        options = self.choices[index[name]].options
+        if option not in options:
+            raise UserError(f"{name} cannot be {option!r}; it is one of {', '.join(options)}")
+        return index[name], options.index(option)
 
     def check(self, arch: Sequence[int]) -> Arch:
         """`arch` as a tuple of ints; UserError where the space does not have it."""

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from supernet.space import Arch, Space, as_tuples
+from supernet.errors import UserError
+from supernet.space import Arch, Floats, Space, as_tuples
 
-TIMES = 3.0  # as often as others does `weighted` draw what adds parameters
+TIMES = 3.0  # as often as others is what adds parameters drawn by --strategy weighted
 
 
 def uniform(space: Space, rng: np.random.Generator) -> list[Arch]:
@@ -45,18 +46,42 @@ def sandwich(
     return [largest, smallest, *as_tuples(space.sample(rng, random))]
 
 
-def weighted(
-    space: Space, rng: np.random.Generator, *, adds: Sequence[NDArray[np.bool_]]
-) -> list[Arch]:
-    """One architecture; options that add parameters are drawn `TIMES` as often as the others.
-
-    By a uniform draw a convolution is trained in a small share of the steps and ranks behind what
-    has nothing to learn (`docs/log.md`). adds: of each choice which do, bool [options], as
-    `supernet.cost.adding` finds.
-    """
-    odds = [np.where(added, TIMES, 1.0) for added in adds]
+def weighted(space: Space, rng: np.random.Generator, *, odds: Sequence[Floats]) -> list[Arch]:
+    """One architecture, each option drawn in proportion to its odds, float [options] a choice."""
     arch = [rng.choice(len(each), p=each / each.sum()) for each in odds]
     return as_tuples(np.where(space.active([arch]), [arch], 0))
+
+
+def odds(
+    space: Space, adds: Sequence[NDArray[np.bool_]] | None = None, text: str | None = None
+) -> list[Floats]:
+    """How often `weighted` draws each option beside the others of its choice, [options] a choice.
+
+    adds: of each choice the options that add parameters, bool [options] (`supernet.cost.adding`):
+    `TIMES` as often. By a uniform draw a convolution is trained in a small share of the steps and
+    ranks behind what has nothing to learn (`docs/log.md`). text: `edge3=skip:4,edge0=none:0.5`, the
+    options named so many times as often as that. Raises UserError where it cannot be read.
+    """
+    if adds is None:
+        adds = [np.zeros(options, dtype=bool) for options in space.options]
+    found = [np.where(added, TIMES, 1.0) for added in adds]
+    for word in [] if text is None else text.split(","):
+        name, _, number = word.strip().rpartition(":")
+        if not name:
+            first = space.choices[0]
+            example = f"{first.name}={first.options[0]}:2"
+            raise UserError(f"--odds {text!r}: each option has a number, as {example}")
+        try:
+            choice, option = space.place(name)
+            times = float(number)
+        except UserError as error:
+            raise UserError(f"--odds {text!r}: {error}") from None
+        except ValueError:
+            times = 0.0
+        if not 0 < times < np.inf:
+            raise UserError(f"--odds {text!r}: {number!r} has to be a number above 0")
+        found[choice][option] *= times
+    return found
 
 
 strategies = {"uniform": uniform, "fair": fair, "sandwich": sandwich, "weighted": weighted}

@@ -43,6 +43,8 @@ def refused(script: str, *argv: object, says: tuple[str, ...], untouched: Path) 
         ("--data cifar11", ("cifar11", "digits", "cifar10")),
         ("--space nb301", ("nb301", "nb201", "macro")),
         ("--strategy greedy", ("greedy", "uniform", "fair")),
+        ("--odds edge3=jump:2", ("edge3", "jump", "avgpool3x3")),
+        ("--strategy fair --odds edge3=skip:2", ("--odds", "uniform and weighted", "fair")),
         ("--device tpu", ("tpu", "cpu")),
         ("--device cuda:99", ("cuda:99", "cpu")),
         ("--device cpu:1", ("cpu:1", "cpu")),

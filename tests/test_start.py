@@ -44,6 +44,17 @@ def test_it_is_a_run_like_any_other(trained: Path, tmp_path: Path) -> None:
     assert (found.status, found.err) == (0, "")
 
 
+def test_odds_decide_what_is_trained(trained: Path, tmp_path: Path) -> None:
+    """On edge 1 the 3x3 convolution alone, in effect; the others of the edge stay as they were."""
+    run = tmp_path / "run"
+    given = (*TINY, "--start", trained, "--odds", "edge1=conv3x3:1e12")
+    assert answer("train_supernet", run, *given).status == 0
+    theirs, ours = load_file(trained / WEIGHTS), load_file(run / WEIGHTS)
+    moved = {name for name in ours if not torch.equal(theirs[name], ours[name])}
+    edge = {name for name in ours if ".edges.1." in name and name.endswith("1.weight")}
+    assert edge & moved == {name for name in edge if "conv3x3" in name} < edge
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from supernet import cost
+from supernet.errors import UserError
 from supernet.extremes import extremes, first
 from supernet.space import Arch, Archs, Choice, Floats, Space
 from supernet.spaces import macro, names, nb201, network
-from supernet.strategies import fair, sandwich, strategies, uniform, weighted
+from supernet.strategies import fair, odds, sandwich, strategies, uniform, weighted
 from supernet.subnet import extract
 from tests.scripts import costs_of
 from tests.test_families import TINY
@@ -57,7 +58,8 @@ def test_sandwich_is_both_ends_and_so_many_others() -> None:
 def test_weighted_draws_what_adds_parameters_three_times_as_often() -> None:
     """3,000 draws of odds 1 and 3 in 9: six standard deviations are 104 and 155."""
     space, rng = nb201.space(), np.random.default_rng(0)
-    steps = [weighted(space, rng, adds=[CONVOLUTIONS] * 6) for _ in range(3000)]
+    given = odds(space, [CONVOLUTIONS] * 6)
+    steps = [weighted(space, rng, odds=given) for _ in range(3000)]
     assert {len(step) for step in steps} == {1}
     for column in np.array([step[0] for step in steps]).T:
         counts = np.bincount(column, minlength=5)
@@ -69,9 +71,36 @@ def test_weighted_leaves_inactive_choices_zero_and_equal_options_uniform() -> No
     deep = Choice("b", ("x", "y"), when=("a", ("on",)))
     space, rng = Space("two", (Choice("a", ("off", "on")), deep)), np.random.default_rng(0)
     same = [np.array([False, False]), np.array([True, True])]
-    drawn = Counter(weighted(space, rng, adds=same)[0] for _ in range(3000))
+    given = odds(space, same)
+    drawn = Counter(weighted(space, rng, odds=given)[0] for _ in range(3000))
     assert set(drawn) == {(0, 0), (1, 0), (1, 1)}  # a half, and twice a quarter
     assert abs(drawn[0, 0] - 1500) < 165 and abs(drawn[1, 1] - 750) < 143
+
+
+def test_odds_of_a_text_are_multiplied_with_those_of_the_parameters() -> None:
+    space = nb201.space()
+    found = odds(space, [CONVOLUTIONS] * 6, "edge3=skip:4, edge3=conv3x3:0.5")
+    others = [1, 1, 3, 3, 1]
+    assert [*map(list, found)] == [*[others] * 3, [1, 4, 3, 1.5, 1], *[others] * 2]
+    assert [*map(list, odds(space))] == [[1] * 5] * 6
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("edge9=skip:4", ("edge9", "edge5")),
+        ("edge3=jump:4", ("jump", "avgpool3x3")),
+        ("edge3=skip", ("'edge3=skip'", "edge0=none:2")),
+        ("edge3=skip:often", ("'often'", "number above 0")),
+        ("edge3=skip:0", ("'0'", "number above 0")),
+        ("edge3=skip:inf", ("number above 0",)),
+        ("", ("edge0=none:2",)),
+    ],
+)
+def test_odds_that_cannot_be_read(text: str, named: tuple[str, ...]) -> None:
+    with pytest.raises(UserError) as caught:
+        odds(nb201.space(), text=text)
+    assert all(word in str(caught.value) for word in ("--odds", *named))
 
 
 @pytest.mark.parametrize("name", names())
@@ -99,7 +128,7 @@ def test_a_strategy_is_a_function_of_its_generator(name: str) -> None:
     if name == "sandwich":
         strategy = partial(sandwich, largest=(3,) * 6, smallest=(0, 0, 0, 1, 0, 0))
     if name == "weighted":
-        strategy = partial(weighted, adds=[CONVOLUTIONS] * 6)
+        strategy = partial(weighted, odds=odds(nb201.space(), [CONVOLUTIONS] * 6))
     first, again, other = (strategy(nb201.space(), np.random.default_rng(seed))
                            for seed in (1, 1, 2))  # fmt: skip
     assert first == again != other
