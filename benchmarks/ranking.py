@@ -6,7 +6,8 @@
 For every space, strategy, length and seed one run folder, made by train_supernet.py with the
 space's recipe (recipes/cifar10-SPACE.yaml). Its supernet scores 200 random networks, drawn as the
 space draws them, and 100 of the true top tenth, on all of val, in the ways that SCORINGS names;
-each also "with MACs", the sum of its rank and that of multiply-accumulates.
+each also with so many points a doubling of multiply-accumulates (search.py --size-bonus), and "with
+MACs", the sum of its rank and that of multiply-accumulates.
 
 The length is what is trained, in passes of one path over the training images: a strategy of four
 paths a step sees the images a fourth as often. Paths of `weighted` are larger, so a pass of them
@@ -49,6 +50,7 @@ SCORINGS: dict[str, dict[str, Any]] = {  # name: arguments of SupernetEvaluator
     "as trained": {"images": 0},
 }
 PATHS = {"uniform": 1, "weighted": 1, "sandwich": 4}  # of one step; of fair a choice's options
+BONUS = 2.0  # points of accuracy a doubling, by the run's own multiply-accumulates
 PICKED = 10  # of all that are scored the best, whose best truth is told
 COLUMNS = ("space", "strategy", "length", "seed", "scored", "tau, all", "tau, top tenth",
            "tau, equal MACs", f"best of {PICKED}, %", "training, s",
@@ -159,6 +161,8 @@ def run_cell(
     for name in args.scorings:
         scores, each = scored(folder, name, sample, args.threads)
         result["scorings"][name] = judged(scores, sample) | {"seconds": each}
+        sized = judged(scores + BONUS / 100 * doubled(folder, sample), sample)
+        result["scorings"][f"{name}, {BONUS:g} a doubling"] = sized | {"seconds": each}
         both = judged(beside(scores, sample.macs), sample) | {"seconds": each}
         result["scorings"][f"{name}, with MACs"] = both
     write_json(kept, result)
@@ -197,6 +201,23 @@ def scored(folder: Path, name: str, sample: Sample, threads: int) -> tuple[Float
     return scores, float(np.mean([trial.seconds for trial in log.trials]))
 
 
+def doubled(folder: Path, sample: Sample) -> Floats:
+    """How many doublings of the run's median multiply-accumulates each of the sample has, [n]."""
+    from supernet import cost, spaces
+
+    run = Run.open(folder)
+    supernet = spaces.network(**run.config["network"])
+    macs = cost.of_supernet(supernet, images_of(run).shape)["macs"]
+    return cost.doublings(supernet.space, macs)(sample.archs)
+
+
+def images_of(run: Run) -> Any:
+    """The run's data, as its supernet was trained on it."""
+    from supernet.splits import read_splits
+
+    return cli.load_data(run.config, "cpu", 0, read_splits(run.path / "splits.npz"))
+
+
 def evaluator(run: Run, threads: int, **settings: Any) -> Any:
     """The run's supernet as search.py scores with it, without costs."""
     import torch
@@ -204,14 +225,12 @@ def evaluator(run: Run, threads: int, **settings: Any) -> Any:
     from supernet import spaces
     from supernet.evaluate import SupernetEvaluator
     from supernet.export import load_weights
-    from supernet.splits import read_splits
     from supernet.task import classification
 
     torch.set_num_threads(threads)
-    data = cli.load_data(run.config, "cpu", 0, read_splits(run.path / "splits.npz"))
     supernet = spaces.network(**run.config["network"])
     load_weights(supernet, run.weights)
-    return SupernetEvaluator(supernet, data, classification(), {}, **settings)
+    return SupernetEvaluator(supernet, images_of(run), classification(), {}, **settings)
 
 
 # -- the table -----------------------------------------------------------------------------------

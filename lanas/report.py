@@ -39,7 +39,8 @@ def result_table(
 ) -> Table:
     """The best trials in words, with scores and costs; of several objectives the Pareto front.
 
-    percent: whether scores are fractions, shown as percent. measure: real latency of those shown.
+    percent: whether scores are fractions, shown as percent; a metric beside the score is in any
+    case. measure: real latency of those shown.
     """
     points = optimiser.points
     scored = np.asarray(np.isfinite(points).all(axis=1))
@@ -54,17 +55,21 @@ def result_table(
         order = [order[round(step)] for step in steps]
         title += f", {most} shown" if points.shape[1] > 1 else ""
     costs = [name for name in UNITS if order and name in trials[order[0]].costs]
-    heads = ["trial", "val %" if percent else "score", *(UNITS[name][0] for name in costs)]
+    both = any(trial.metric is not None for trial in trials)
+    heads = ["trial", "val %" if percent else "score", *(["val %"] if both else [])]
+    heads += [UNITS[name][0] for name in costs]
     table = Table(title=title)
     for head in [*heads, *(["ms measured"] if measure else [])]:
         table.add_column(head, justify="right")
     table.add_column("architecture", overflow="fold")
     for i in order:
         trial = trials[i]
-        score = "-" if trial.score is None else shown(trial.score, percent)
+        score = ["-" if trial.score is None else shown(trial.score, percent)]
+        if both:
+            score += ["-" if trial.metric is None else shown(trial.metric, True)]
         measured = [f"{measure(trial.arch):.3f}"] if measure else []
         words = optimiser.space.words(trial.arch).replace(",", ", ")
-        table.add_row(str(i), score, *_cost_columns(trial.costs, costs), *measured, words)
+        table.add_row(str(i), *score, *_cost_columns(trial.costs, costs), *measured, words)
     return table
 
 
@@ -79,7 +84,10 @@ def failures(trials: Sequence[Trial]) -> str | None:
 
 def retrained_table(results: Sequence[dict[str, Any]], trials: Sequence[Trial]) -> Table:
     """Retrained networks (result.json) side by side with what search saw of them."""
-    number = {trial.arch: (i, trial.score) for i, trial in enumerate(trials)}
+    number = {
+        trial.arch: (i, trial.score if trial.metric is None else trial.metric)
+        for i, trial in enumerate(trials)
+    }
     table = Table(title="retrained, tested once (latency: median and quartiles)")
     columns = ("architecture", "trial", "val %", "test %", "MMACs", "k params", "ms, batch 1",
                "ms, batch 64")  # fmt: skip

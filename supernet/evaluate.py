@@ -25,6 +25,7 @@ class SupernetEvaluator:
 
     split: what is scored, `val`; UserError for `test`, which search never sees.
     images: how many training images re-estimate the statistics; 0 leaves those of training.
+    bonus: what an architecture's score is beside its metric; the trial then has both.
     """
 
     def __init__(
@@ -37,12 +38,14 @@ class SupernetEvaluator:
         split: str = "val",
         images: int = 1024,
         batch: int = 256,
+        bonus: Callable[[Arch], float] | None = None,
     ) -> None:
         if split not in ("train", "val"):
             raise UserError(
                 f"cannot score on {split!r}: allowed is 'val'; test is seen once, by retrain.py"
             )
         self.supernet, self.task, self.costs = supernet.eval(), task, costs
+        self.bonus = bonus
         device = next(supernet.parameters()).device
         self.autocast = device.type == "cuda"
         self.norms = [
@@ -56,15 +59,17 @@ class SupernetEvaluator:
             start = time.perf_counter()
             space: Space = self.supernet.space  # type: ignore[assignment]
             costs = {name: float(cost(space, [arch])[0]) for name, cost in self.costs.items()}
-            score, reason = None, None
+            score, metric, reason = None, None, None
             try:
                 score = self.score(arch)
+                if self.bonus is not None:
+                    metric, score = score, score + self.bonus(arch)
                 if not math.isfinite(score):
                     score, reason = None, f"score is {score}"
             except Exception as error:  # one architecture that fails must not stop the search
                 reason = f"{type(error).__name__}: {one_line(error)}"
                 torch.cuda.empty_cache()  # where it ran out of memory; nothing without a GPU
-            yield Trial(arch, score, costs, time.perf_counter() - start, reason)
+            yield Trial(arch, score, costs, time.perf_counter() - start, reason, metric)
 
     @torch.inference_mode()
     def score(self, arch: Sequence[int]) -> float:

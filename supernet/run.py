@@ -162,6 +162,7 @@ class Trial:
 
     score: higher is better (a fraction for accuracy); None where the evaluation failed.
     costs: by name, in units of the name's own (`macs`, `params` counts; `latency` ms).
+    metric: what was measured, where the score is that and something more; else None.
     """
 
     arch: Arch
@@ -169,6 +170,7 @@ class Trial:
     costs: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     error: str | None = None
+    metric: float | None = None
 
 
 class TrialLog:
@@ -193,8 +195,8 @@ class TrialLog:
         """Put one trial on disk; on a full disk UserError is raised and the log is as it was."""
         record: dict[str, Any] = {"trial": len(self.trials), "arch": trial.arch}
         record |= {"score": trial.score, "costs": trial.costs, "seconds": round(trial.seconds, 4)}
-        if trial.error is not None:
-            record["error"] = trial.error
+        given = {"error": trial.error, "metric": trial.metric}
+        record |= {name: value for name, value in given.items() if value is not None}
         line = json.dumps(record, allow_nan=False).encode() + b"\n"
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path, "ab", buffering=0) as file:
@@ -216,6 +218,7 @@ def _read(line: bytes, where: str) -> Trial:
         arch = tuple(int(i) for i in record["arch"])
         score = None if record["score"] is None else float(record["score"])
         costs = {str(name): float(value) for name, value in record["costs"].items()}
-        return Trial(arch, score, costs, float(record["seconds"]), record.get("error"))
+        metric = None if record.get("metric") is None else float(record["metric"])
+        return Trial(arch, score, costs, float(record["seconds"]), record.get("error"), metric)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{where} is broken: {error!r}; mend or remove that line") from None

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supernet.cost import of_supernet
+from supernet.cost import LinearCost, doublings, of_supernet
 from supernet.data import Data, load
 from supernet.errors import UserError
 from supernet.evaluate import SupernetEvaluator, recalibrate
-from supernet.space import as_tuples
+from supernet.space import Choice, Space, as_tuples
 from supernet.spaces import network
 from supernet.task import classification
 
@@ -90,6 +90,27 @@ def test_only_operations_of_the_path_run(net: nn.Module) -> None:
     operations = {".".join(name.split(".")[2:5]) for name in ran}  # of each of three cells
     assert operations == {"edges.0.conv3x3", "edges.2.conv1x1"}
     assert len(ran) == 6
+
+
+def test_a_bonus_is_added_and_the_metric_kept(net: nn.Module, data: Data) -> None:
+    archs = as_tuples(net.space.canonical([(3, 3, 3, 1, 3, 2), (1,) * 6]))
+    given = dict(zip(archs, [0.25, -np.inf], strict=True))
+    (plain, _), (good, bad) = (
+        SupernetEvaluator(net, data, classification(), {}, images=64, bonus=bonus)(archs)
+        for bonus in (None, given.__getitem__)
+    )
+    assert plain.metric is None and good.metric == plain.score
+    assert good.score == good.metric + 0.25 and good.error is None
+    assert bad.score is None and bad.error == "score is -inf"
+
+
+def test_doublings_are_counted_from_the_median_of_the_space() -> None:
+    space = Space("one", (Choice("a", ("none", "small", "typical", "large")),))
+    cost = LinearCost("macs", 0.0, np.array([0.0, 25.0, 100.0, 800.0]))
+    found = doublings(space, cost)([(0,), (1,), (2,), (3,)])
+    median = np.median(cost(space, space.sample(np.random.default_rng(0), 1000)))
+    assert 25 <= median <= 100 and found[0] == -np.inf
+    assert np.allclose(found[1:], np.log2(np.array([25, 100, 800]) / median))
 
 
 def test_one_that_fails_is_logged_with_its_reason(net: nn.Module, data: Data) -> None:

@@ -21,13 +21,13 @@ from supernet.data import Data
 from supernet.errors import UserError
 from supernet.evaluate import SupernetEvaluator
 from supernet.export import load_weights
-from supernet.run import Run
+from supernet.run import Run, TrialLog
 from supernet.space import arch_id
 from supernet.spaces import family, network
 from supernet.splits import read_splits
 from supernet.task import classification
 from supernet.training import Training
-from tests.scripts import SEARCH, TINY, TRIALS, answer, tree
+from tests.scripts import RETRAIN, SEARCH, TINY, TRIALS, answer, tree
 
 ROOT = Path(__file__).parents[1]
 
@@ -91,6 +91,24 @@ def test_a_search_goes_further_with_more_trials(run: Path) -> None:
     after = (run / "search" / "trials.jsonl").read_text()
     assert after.startswith(before)
     assert len(after.splitlines()) == TRIALS + 3
+
+
+def test_a_size_bonus_is_points_for_every_doubling(run: Path) -> None:
+    """Both are in the log and in the table; retraining tells the accuracy."""
+    shutil.rmtree(run / "search")
+    done = answer("search", run, *SEARCH, "--size-bonus", 20)
+    assert (done.status, done.err) == (0, "")
+    head = next(line for line in done.out.splitlines() if "architecture" in line)
+    assert [word.strip() for word in head.split("┃")[2:4]] == ["score", "val %"]
+    log = TrialLog(run / "search" / "trials.jsonl")
+    gained = {t.costs["macs"]: t.score - t.metric for t in log.trials}
+    (least, low), *_, (most, high) = sorted(gained.items())
+    assert most > 1.5 * least and high - low == pytest.approx(0.2 * np.log2(most / least))
+    best = max(log.trials, key=lambda trial: trial.score)
+    done = answer("retrain", run, *RETRAIN, "--epochs", 1)
+    assert (done.status, done.err) == (0, "")
+    row = next(line for line in done.out.splitlines() if f"│ {arch_id(best.arch)} " in line)
+    assert f"{100 * best.metric:.2f}" in row
 
 
 # -- which images are looked at ------------------------------------------------------------------
