@@ -67,11 +67,11 @@ def parser() -> ArgumentParser:
         help="training images that re-estimate batch norm; 0 keeps it",
     )
     p.add_argument(
-        "--size-bonus",
-        type=cli.AtLeast(-100.0, most=100.0),
+        "--size-prior",
+        type=cli.AtLeast(0.0, below=100.0),
         default=None,
-        help="points of accuracy that a score gains with every doubling of the MACs; scores of a "
-        "supernet underrate large networks (docs/results.md)",
+        help="percent of the error that each doubling of the MACs takes off in a score: a supernet "
+        "underrates large networks (docs/results.md)",
     )
     p.add_argument("--split", default="val", help="what is scored; test is refused")
     p.add_argument("--table", type=str | None, default=None, help="search an npz or csv instead")
@@ -180,7 +180,7 @@ class Problem:
     budgets: HalfSpaces | None = None
     predicates: list[Any] = field(default_factory=list)
     measure: Callable[[Arch], float] | None = None
-    percent: bool = True  # whether scores are accuracies, to be shown as percent
+    percent: bool = True  # whether scores are fractions, to be shown as percent
     fitted: "Fit | None" = None  # the latency that was measured for this search
 
     def keep(self, folder: Path) -> None:
@@ -202,8 +202,8 @@ def of_table(args: Namespace) -> Problem:
     from lanas.table import Table
     from supernet.spaces import space_of
 
-    if args.size_bonus:
-        raise UserError("--size-bonus is of a supernet's scores; leave it out with --table")
+    if args.size_prior is not None:
+        raise UserError("--size-prior is of a supernet's scores; leave it out with --table")
 
     space = space_of({"name": args.space})
     pairs = [cost.partition("=") for cost in args.cost]
@@ -245,12 +245,10 @@ def of_supernet(run: Run, args: Namespace, device: str) -> Problem:
     def real(arch: Arch) -> float:
         return measure(supernet, data.shape, args.latency_batch, arch)["median_ms"]
 
-    bonus = None
-    if args.size_bonus:
-        doublings = cost.doublings(supernet.space, costs["macs"])
+    doublings = cost.doublings(supernet.space, costs["macs"])
 
-        def bonus(arch: Arch) -> float:
-            return args.size_bonus / 100 * float(doublings([arch])[0])
+    def factor(arch: Arch) -> float:
+        return float((1 - args.size_prior / 100) ** doublings([arch])[0])
 
     return Problem(
         supernet.space,
@@ -261,12 +259,11 @@ def of_supernet(run: Run, args: Namespace, device: str) -> Problem:
             costs,
             split=args.split,
             images=args.calibration_images,
-            bonus=bonus,
+            factor=factor if args.size_prior else None,
         ),
         tuple(costs),
         within(supernet.space, costs, limits(args)),
         measure=real if wants_latency else None,
-        percent=not args.size_bonus,
         fitted=fitted,
     )
 

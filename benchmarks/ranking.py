@@ -6,8 +6,8 @@
 For every space, strategy, length and seed one run folder, made by train_supernet.py with the
 space's recipe (recipes/cifar10-SPACE.yaml). Its supernet scores 200 random networks, drawn as the
 space draws them, and 100 of the true top tenth, on all of val, in the ways that SCORINGS names;
-each also with so many points a doubling of multiply-accumulates (search.py --size-bonus), and "with
-MACs", the sum of its rank and that of multiply-accumulates.
+each also with a size prior (search.py --size-prior), and "with MACs", the sum of its rank and that
+of multiply-accumulates.
 
 The length is what is trained, in passes of one path over the training images: a strategy of four
 paths a step sees the images a fourth as often. Paths of `weighted` are larger, so a pass of them
@@ -50,7 +50,7 @@ SCORINGS: dict[str, dict[str, Any]] = {  # name: arguments of SupernetEvaluator
     "as trained": {"images": 0},
 }
 PATHS = {"uniform": 1, "weighted": 1, "sandwich": 4}  # of one step; of fair a choice's options
-BONUS = 2.0  # points of accuracy a doubling, by the run's own multiply-accumulates
+PRIOR = 5.0  # percent of the error that a doubling of the run's own MACs takes off
 PICKED = 10  # of all that are scored the best, whose best truth is told
 COLUMNS = ("space", "strategy", "length", "seed", "scored", "tau, all", "tau, top tenth",
            "tau, equal MACs", f"best of {PICKED}, %", "training, s",
@@ -161,8 +161,8 @@ def run_cell(
     for name in args.scorings:
         scores, each = scored(folder, name, sample, args.threads)
         result["scorings"][name] = judged(scores, sample) | {"seconds": each}
-        sized = judged(scores + BONUS / 100 * doubled(folder, sample), sample)
-        result["scorings"][f"{name}, {BONUS:g} a doubling"] = sized | {"seconds": each}
+        sized = judged(1 - (1 - scores) * (1 - PRIOR / 100) ** doubled(folder, sample), sample)
+        result["scorings"][f"{name}, size prior {PRIOR:g} %"] = sized | {"seconds": each}
         both = judged(beside(scores, sample.macs), sample) | {"seconds": each}
         result["scorings"][f"{name}, with MACs"] = both
     write_json(kept, result)

@@ -39,8 +39,7 @@ def result_table(
 ) -> Table:
     """The best trials in words, with scores and costs; of several objectives the Pareto front.
 
-    percent: whether scores are fractions, shown as percent; a metric beside the score is in any
-    case. measure: real latency of those shown.
+    percent: whether scores are fractions, shown as percent. measure: real latency of those shown.
     """
     points = optimiser.points
     scored = np.asarray(np.isfinite(points).all(axis=1))
@@ -56,8 +55,8 @@ def result_table(
         title += f", {most} shown" if points.shape[1] > 1 else ""
     costs = [name for name in UNITS if order and name in trials[order[0]].costs]
     both = any(trial.metric is not None for trial in trials)
-    heads = ["trial", "val %" if percent else "score", *(["val %"] if both else [])]
-    heads += [UNITS[name][0] for name in costs]
+    heads = ["score", "val %"] if both else ["val %" if percent else "score"]
+    heads = ["trial", *heads, *(UNITS[name][0] for name in costs)]
     table = Table(title=title)
     for head in [*heads, *(["ms measured"] if measure else [])]:
         table.add_column(head, justify="right")
@@ -66,7 +65,7 @@ def result_table(
         trial = trials[i]
         score = ["-" if trial.score is None else shown(trial.score, percent)]
         if both:
-            score += ["-" if trial.metric is None else shown(trial.metric, True)]
+            score += ["-" if trial.metric is None else shown(trial.metric, percent)]
         measured = [f"{measure(trial.arch):.3f}"] if measure else []
         words = optimiser.space.words(trial.arch).replace(",", ", ")
         table.add_row(str(i), *score, *_cost_columns(trial.costs, costs), *measured, words)

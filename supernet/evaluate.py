@@ -25,7 +25,8 @@ class SupernetEvaluator:
 
     split: what is scored, `val`; UserError for `test`, which search never sees.
     images: how many training images re-estimate the statistics; 0 leaves those of training.
-    bonus: what an architecture's score is beside its metric; the trial then has both.
+    factor: of an architecture, by which its error, 1 - metric, is multiplied to become that of its
+    score; the trial then has both, score and metric.
     """
 
     def __init__(
@@ -38,14 +39,14 @@ class SupernetEvaluator:
         split: str = "val",
         images: int = 1024,
         batch: int = 256,
-        bonus: Callable[[Arch], float] | None = None,
+        factor: Callable[[Arch], float] | None = None,
     ) -> None:
         if split not in ("train", "val"):
             raise UserError(
                 f"cannot score on {split!r}: allowed is 'val'; test is seen once, by retrain.py"
             )
         self.supernet, self.task, self.costs = supernet.eval(), task, costs
-        self.bonus = bonus
+        self.factor = factor
         device = next(supernet.parameters()).device
         self.autocast = device.type == "cuda"
         self.norms = [
@@ -62,8 +63,8 @@ class SupernetEvaluator:
             score, metric, reason = None, None, None
             try:
                 score = self.score(arch)
-                if self.bonus is not None:
-                    metric, score = score, score + self.bonus(arch)
+                if self.factor is not None:
+                    metric, score = score, 1 - (1 - score) * self.factor(arch)
                 if not math.isfinite(score):
                     score, reason = None, f"score is {score}"
             except Exception as error:  # one architecture that fails must not stop the search

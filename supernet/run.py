@@ -162,7 +162,7 @@ class Trial:
 
     score: higher is better (a fraction for accuracy); None where the evaluation failed.
     costs: by name, in units of the name's own (`macs`, `params` counts; `latency` ms).
-    metric: what was measured, where the score is that and something more; else None.
+    metric: what was measured, where the score was made of it and of more; else None.
     """
 
     arch: Arch

@@ -92,15 +92,15 @@ def test_only_operations_of_the_path_run(net: nn.Module) -> None:
     assert len(ran) == 6
 
 
-def test_a_bonus_is_added_and_the_metric_kept(net: nn.Module, data: Data) -> None:
+def test_a_factor_is_of_the_error_and_the_metric_is_kept(net: nn.Module, data: Data) -> None:
     archs = as_tuples(net.space.canonical([(3, 3, 3, 1, 3, 2), (1,) * 6]))
-    given = dict(zip(archs, [0.25, -np.inf], strict=True))
+    given = dict(zip(archs, [0.25, np.inf], strict=True))
     (plain, _), (good, bad) = (
-        SupernetEvaluator(net, data, classification(), {}, images=64, bonus=bonus)(archs)
-        for bonus in (None, given.__getitem__)
+        SupernetEvaluator(net, data, classification(), {}, images=64, factor=factor)(archs)
+        for factor in (None, given.__getitem__)
     )
     assert plain.metric is None and good.metric == plain.score
-    assert good.score == good.metric + 0.25 and good.error is None
+    assert good.score == 1 - 0.25 * (1 - good.metric) and good.error is None
     assert bad.score is None and bad.error == "score is -inf"
 
 

@@ -68,7 +68,7 @@ def test_a_stopped_benchmark_goes_on(
             (strategy, scoring + known)
             for strategy in ("weighted", "fair")
             for scoring in ("recalibrated", "as trained")
-            for known in ("", ", 2 a doubling", ", with MACs")
+            for known in ("", ", size prior 5 %", ", with MACs")
         ),
     ]
     checkpoint = "supernet/last.ckpt"

@@ -93,17 +93,17 @@ def test_a_search_goes_further_with_more_trials(run: Path) -> None:
     assert len(after.splitlines()) == TRIALS + 3
 
 
-def test_a_size_bonus_is_points_for_every_doubling(run: Path) -> None:
+def test_a_size_prior_takes_a_share_off_the_error_for_every_doubling(run: Path) -> None:
     """Both are in the log and in the table; retraining tells the accuracy."""
     shutil.rmtree(run / "search")
-    done = answer("search", run, *SEARCH, "--size-bonus", 20)
+    done = answer("search", run, *SEARCH, "--size-prior", 20)
     assert (done.status, done.err) == (0, "")
     head = next(line for line in done.out.splitlines() if "architecture" in line)
     assert [word.strip() for word in head.split("┃")[2:4]] == ["score", "val %"]
     log = TrialLog(run / "search" / "trials.jsonl")
-    gained = {t.costs["macs"]: t.score - t.metric for t in log.trials}
-    (least, low), *_, (most, high) = sorted(gained.items())
-    assert most > 1.5 * least and high - low == pytest.approx(0.2 * np.log2(most / least))
+    left = {t.costs["macs"]: (1 - t.score) / (1 - t.metric) for t in log.trials}
+    (least, high), *_, (most, low) = sorted(left.items())
+    assert most > 1.5 * least and low / high == pytest.approx(0.8 ** np.log2(most / least))
     best = max(log.trials, key=lambda trial: trial.score)
     done = answer("retrain", run, *RETRAIN, "--epochs", 1)
     assert (done.status, done.err) == (0, "")

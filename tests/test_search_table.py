@@ -56,7 +56,7 @@ def test_the_published_search_is_a_preset(table: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--size-bonus", "2"], "--size-bonus is of a supernet's scores"),
+        (["--size-prior", "2"], "--size-prior is of a supernet's scores"),
         (["--score", "accuracy"], "no column 'accuracy'; there are ops, score, macs, speed"),
         (["--objective", "latency"], "unknown objective 'latency'; it is one of accuracy, macs"),
         (["--max-params", "3"], "unknown cost 'params'; it is one of macs"),
