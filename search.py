@@ -132,6 +132,11 @@ def main() -> None:
     console().print(
         result_table(optimiser, log.trials, percent=problem.percent, measure=problem.measure)
     )
+    if args.size_prior:
+        print(
+            f"score: of val's error, {args.size_prior:g} percent less for every doubling of the "
+            "MACs from the space's median (--size-prior)"
+        )
     for line_of_words in [failures(log.trials), *optimiser.in_words(3)]:
         if line_of_words:
             print(line_of_words)
