@@ -19,7 +19,7 @@ from supernet import cli, own
 from supernet.errors import UserError
 from supernet.run import Run, differences, lock, settle, settled, write_json
 from supernet.spaces import names, resolve
-from supernet.strategies import odds, strategies, weighted
+from supernet.strategies import WITH_ODDS, odds, strategies, weighted
 
 # -- arguments -----------------------------------------------------------------------------------
 
@@ -124,8 +124,8 @@ def begin(net: Any, network: dict[str, Any], config: dict[str, Any], data: Any) 
 def main() -> None:
     args = cli.parse(parser())
     cli.one_of("strategy", args.strategy, strategies)
-    if args.odds is not None and args.strategy not in ("uniform", "weighted"):
-        raise UserError(f"--odds are of uniform and weighted paths, not of {args.strategy} ones")
+    if args.odds is not None and args.strategy not in WITH_ODDS:
+        raise UserError(f"--odds are of {' and '.join(WITH_ODDS)} paths; take --odds null")
     args.space = resolve(args.space)
     cli.one_of("init", args.init, ("random", "identity"))
     cli.parse(search.parser(), {"run": args.run, **args.search})

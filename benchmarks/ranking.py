@@ -38,7 +38,7 @@ from supernet.errors import UserError
 from supernet.run import Run, TrialLog, atomic, read_json, write_json
 from supernet.space import Arch, Archs, Floats, Space, as_tuples
 from supernet.spaces import family
-from supernet.strategies import strategies
+from supernet.strategies import WITH_ODDS, strategies
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLES = {  # space: file, what is true, multiply-accumulates
@@ -181,6 +181,8 @@ def train(
         "epochs": epochs,
     }
     given |= {"seed": seed, "threads": args.threads}
+    if strategy not in WITH_ODDS:
+        given["odds"] = "null"  # a recipe's are of paths that are drawn
     flags = [str(word) for name, value in given.items() for word in (f"--{name}", value)]
     script = ROOT / "train_supernet.py"
     subprocess.run([sys.executable, script, folder, *flags, *args.set], check=True, cwd=ROOT)

@@ -85,3 +85,4 @@ def odds(
 
 
 strategies = {"uniform": uniform, "fair": fair, "sandwich": sandwich, "weighted": weighted}
+WITH_ODDS = ("uniform", "weighted")

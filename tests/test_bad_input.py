@@ -44,7 +44,7 @@ def refused(script: str, *argv: object, says: tuple[str, ...], untouched: Path) 
         ("--space nb301", ("nb301", "nb201", "macro")),
         ("--strategy greedy", ("greedy", "uniform", "fair")),
         ("--odds edge3=jump:2", ("edge3", "jump", "avgpool3x3")),
-        ("--strategy fair --odds edge3=skip:2", ("--odds", "uniform and weighted", "fair")),
+        ("--strategy fair --odds edge3=skip:2", ("--odds null", "uniform and weighted")),
         ("--device tpu", ("tpu", "cpu")),
         ("--device cuda:99", ("cuda:99", "cpu")),
         ("--device cpu:1", ("cpu:1", "cpu")),
