@@ -250,10 +250,9 @@ def of_supernet(run: Run, args: Namespace, device: str) -> Problem:
     def real(arch: Arch) -> float:
         return measure(supernet, data.shape, args.latency_batch, arch)["median_ms"]
 
-    doublings = cost.doublings(supernet.space, costs["macs"])
-
-    def factor(arch: Arch) -> float:
-        return float((1 - args.size_prior / 100) ** doublings([arch])[0])
+    factor = None
+    if args.size_prior:
+        factor = cost.size_factor(supernet.space, costs["macs"], args.size_prior)
 
     return Problem(
         supernet.space,
@@ -264,7 +263,7 @@ def of_supernet(run: Run, args: Namespace, device: str) -> Problem:
             costs,
             split=args.split,
             images=args.calibration_images,
-            factor=factor if args.size_prior else None,
+            factor=factor,
         ),
         tuple(costs),
         within(supernet.space, costs, limits(args)),

@@ -125,7 +125,8 @@ def main() -> None:
     args = cli.parse(parser())
     cli.one_of("strategy", args.strategy, strategies)
     if args.odds is not None and args.strategy not in WITH_ODDS:
-        raise UserError(f"--odds are of {' and '.join(WITH_ODDS)} paths; take --odds null")
+        paths_with = " and ".join(WITH_ODDS)
+        raise UserError(f"--odds are of {paths_with} paths; --odds null leaves out a recipe's")
     args.space = resolve(args.space)
     cli.one_of("init", args.init, ("random", "identity"))
     cli.parse(search.parser(), {"run": args.run, **args.search})

@@ -158,10 +158,11 @@ def run_cell(
         "training_seconds": seconds,
         "scorings": {},
     }
+    factor = size_factor(folder, sample)
     for name in args.scorings:
         scores, each = scored(folder, name, sample, args.threads)
         result["scorings"][name] = judged(scores, sample) | {"seconds": each}
-        sized = judged(1 - (1 - scores) * (1 - PRIOR / 100) ** doubled(folder, sample), sample)
+        sized = judged(1 - (1 - scores) * factor, sample)
         result["scorings"][f"{name}, size prior {PRIOR:g} %"] = sized | {"seconds": each}
         both = judged(beside(scores, sample.macs), sample) | {"seconds": each}
         result["scorings"][f"{name}, with MACs"] = both
@@ -203,14 +204,14 @@ def scored(folder: Path, name: str, sample: Sample, threads: int) -> tuple[Float
     return scores, float(np.mean([trial.seconds for trial in log.trials]))
 
 
-def doubled(folder: Path, sample: Sample) -> Floats:
-    """How many doublings of the run's median multiply-accumulates each of the sample has, [n]."""
+def size_factor(folder: Path, sample: Sample) -> Floats:
+    """By what the size prior multiplies the errors of the sample, by the run's own MACs, [n]."""
     from supernet import cost, spaces
 
     run = Run.open(folder)
     supernet = spaces.network(**run.config["network"])
     macs = cost.of_supernet(supernet, images_of(run).shape)["macs"]
-    return cost.doublings(supernet.space, macs)(sample.archs)
+    return cost.size_factor(supernet.space, macs, PRIOR)(sample.archs)
 
 
 def images_of(run: Run) -> Any:

@@ -252,16 +252,17 @@ def of_supernet(supernet: nn.Module, shape: Sequence[int]) -> dict[str, Cost]:
     return {"macs": CostPerOption("macs", scaled, macs), "params": costs["params"]}
 
 
-def doublings(space: Space, cost: Cost) -> Callable[[ArrayLike], Floats]:
-    """How many times a cost is doubled from the space's median to architectures: a function to [n].
+def size_factor(space: Space, cost: Cost, percent: float) -> Callable[[ArrayLike], Floats]:
+    """By what a size prior multiplies the errors of architectures: a function to [n].
 
-    The median of 1,000 uniform draws; a cost of 0 is minus infinity.
+    Each doubling from the cost's median, of 1,000 uniform draws, takes off so many percent; a cost
+    of 0 makes the factor infinite.
     """
     median = float(np.median(cost(space, space.sample(np.random.default_rng(0), 1000))))
 
     def of(archs: ArrayLike) -> Floats:
         with np.errstate(divide="ignore"):
-            found: Floats = np.log2(cost(space, archs) / median)
+            found: Floats = (1 - percent / 100) ** np.log2(cost(space, archs) / median)
         return found
 
     return of

@@ -12,7 +12,7 @@ from supernet.cost import Cost
 from supernet.data import Batches, Data
 from supernet.errors import UserError, one_line
 from supernet.run import Trial
-from supernet.space import Arch, Space
+from supernet.space import Arch, Floats, Space
 from supernet.task import Task
 
 
@@ -25,8 +25,8 @@ class SupernetEvaluator:
 
     split: what is scored, `val`; UserError for `test`, which search never sees.
     images: how many training images re-estimate the statistics; 0 leaves those of training.
-    factor: of an architecture, by which its error, 1 - metric, is multiplied to become that of its
-    score; the trial then has both, score and metric.
+    factor: by what the errors, 1 - metric, of architectures are multiplied to become those of their
+    scores, [n] (`supernet.cost.size_factor`); a trial then has both, score and metric.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class SupernetEvaluator:
         split: str = "val",
         images: int = 1024,
         batch: int = 256,
-        factor: Callable[[Arch], float] | None = None,
+        factor: Callable[[Sequence[Arch]], Floats] | None = None,
     ) -> None:
         if split not in ("train", "val"):
             raise UserError(
@@ -64,7 +64,7 @@ class SupernetEvaluator:
             try:
                 score = self.score(arch)
                 if self.factor is not None:
-                    metric, score = score, 1 - (1 - score) * self.factor(arch)
+                    metric, score = score, 1 - (1 - score) * float(self.factor([arch])[0])
                 if not math.isfinite(score):
                     score, reason = None, f"score is {score}"
             except Exception as error:  # one architecture that fails must not stop the search

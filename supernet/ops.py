@@ -32,7 +32,7 @@ class Depthwise(nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or x.is_cuda or self.kernel_size[0] <= x.shape[-1]:
+        if not self.training or x.device.type != "cpu" or self.kernel_size[0] <= x.shape[-1]:
             return super().forward(x)
         x = pad(x, 4 * (int(self.padding[0]),))
         return nn.functional.conv2d(x, self.weight, self.bias, self.stride, groups=self.groups)

@@ -1,5 +1,6 @@
 """Scores with inherited weights: statistics of the path alone, the val split alone."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -7,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supernet.cost import LinearCost, doublings, of_supernet
+from supernet.cost import LinearCost, of_supernet, size_factor
 from supernet.data import Data, load
 from supernet.errors import UserError
 from supernet.evaluate import SupernetEvaluator, recalibrate
-from supernet.space import Choice, Space, as_tuples
+from supernet.space import Arch, Choice, Floats, Space, as_tuples
 from supernet.spaces import network
 from supernet.task import classification
 
@@ -94,23 +95,27 @@ def test_only_operations_of_the_path_run(net: nn.Module) -> None:
 
 def test_a_factor_is_of_the_error_and_the_metric_is_kept(net: nn.Module, data: Data) -> None:
     archs = as_tuples(net.space.canonical([(3, 3, 3, 1, 3, 2), (1,) * 6]))
-    given = dict(zip(archs, [0.25, np.inf], strict=True))
+    factors = dict(zip(archs, [0.25, np.inf], strict=True))
+
+    def given(some: Sequence[Arch]) -> Floats:
+        return np.array([factors[arch] for arch in some])
+
     (plain, _), (good, bad) = (
         SupernetEvaluator(net, data, classification(), {}, images=64, factor=factor)(archs)
-        for factor in (None, given.__getitem__)
+        for factor in (None, given)
     )
     assert plain.metric is None and good.metric == plain.score
     assert good.score == 1 - 0.25 * (1 - good.metric) and good.error is None
     assert bad.score is None and bad.error == "score is -inf"
 
 
-def test_doublings_are_counted_from_the_median_of_the_space() -> None:
+def test_a_size_prior_counts_doublings_from_the_median_of_the_space() -> None:
     space = Space("one", (Choice("a", ("none", "small", "typical", "large")),))
     cost = LinearCost("macs", 0.0, np.array([0.0, 25.0, 100.0, 800.0]))
-    found = doublings(space, cost)([(0,), (1,), (2,), (3,)])
+    found = size_factor(space, cost, 20)([(0,), (1,), (2,), (3,)])
     median = np.median(cost(space, space.sample(np.random.default_rng(0), 1000)))
-    assert 25 <= median <= 100 and found[0] == -np.inf
-    assert np.allclose(found[1:], np.log2(np.array([25, 100, 800]) / median))
+    assert 25 <= median <= 100 and found[0] == np.inf
+    assert np.allclose(np.log(found[1:]) / np.log(0.8), np.log2(np.array([25, 100, 800]) / median))
 
 
 def test_one_that_fails_is_logged_with_its_reason(net: nn.Module, data: Data) -> None:
