@@ -215,10 +215,11 @@ def retrain(
     # -- test, once --
     net.to(device)
     latency = {f"batch {n}": measure(net, shape, n) for n in (1, 64)}
+    accuracy, _ = score(net, data.batches("test", 256), data, training["task"])
     return {
         "arch": arch,
         "words": net.space.name + ": " + net.space.words(net.space.only()),
-        "test": score(net, data.batches("test", 256), data, training["task"]),
+        "test": accuracy,
         "test_images": len(data.splits["test"]),
         **cost.count(net, shape),
         "latency": {"device": device, "threads": torch.get_num_threads(), **latency},

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from supernet.cost import Cost
     from supernet.latency import Fit
 
+SCORES = ("soft", "accuracy")
+
 # -- arguments -----------------------------------------------------------------------------------
 
 
@@ -74,9 +76,15 @@ def parser() -> ArgumentParser:
         "underrates large networks (docs/results.md)",
     )
     p.add_argument("--split", default="val", help="what is scored; test is refused")
+    p.add_argument(
+        "--score",
+        type=str | None,
+        default=None,
+        help="what is maximised: soft, the default, the probability of the right class at "
+        "temperature 0.5, or accuracy; of --table a column, default score",
+    )
     p.add_argument("--table", type=str | None, default=None, help="search an npz or csv instead")
     p.add_argument("--space", default="nb201", help=f"of --table: {', '.join(names())}, or a file")
-    p.add_argument("--score", default="score", help="of --table: the column to maximise")
     p.add_argument(
         "--cost", action="append", default=[], help="of --table: NAME=COLUMN; may be repeated"
     )
@@ -132,16 +140,24 @@ def main() -> None:
     console().print(
         result_table(optimiser, log.trials, percent=problem.percent, measure=problem.measure)
     )
-    if args.size_prior:
-        print(
-            f"score: of val's error, {args.size_prior:g} percent less for every doubling of the "
-            "MACs from the space's median (--size-prior)"
-        )
-    for line_of_words in [failures(log.trials), *optimiser.in_words(3)]:
+    meaning = None if args.table else meant(args)
+    for line_of_words in [meaning, failures(log.trials), *optimiser.in_words(3)]:
         if line_of_words:
             print(line_of_words)
     after = "" if args.table else f"; next: python retrain.py {args.run}"
     print(f"trials: {log.path}{after}")
+
+
+def meant(args: Namespace) -> str | None:
+    """What the score of a supernet's trial is, where it is more than accuracy."""
+    soft = "the mean probability of the right class at temperature 0.5 (--score)"
+    words = [] if args.score == "accuracy" else [soft]
+    if args.size_prior:
+        words.append(
+            f"what is missing to 1 taken {args.size_prior:g} percent less for every doubling of "
+            "the MACs from the space's median (--size-prior)"
+        )
+    return f"score: {'; '.join(words)}" if words else None
 
 
 def make(problem: "Problem", args: Namespace) -> Optimiser:
@@ -213,7 +229,7 @@ def of_table(args: Namespace) -> Problem:
     space = space_of({"name": args.space})
     pairs = [cost.partition("=") for cost in args.cost]
     costs = {name: column or name for name, _, column in pairs} or None
-    table = Table.load(args.table, space, score=args.score, costs=costs)
+    table = Table.load(args.table, space, score=args.score or "score", costs=costs)
     for name in limits(args):
         cli.one_of("cost", name, table.costs)
     predicates = [table.within(name, limit) for name, limit in limits(args).items()]
@@ -223,6 +239,8 @@ def of_table(args: Namespace) -> Problem:
 def of_supernet(run: Run, args: Namespace, device: str) -> Problem:
     """The run's trained supernet, scored on its val split."""
     run.require_supernet()
+    kind = args.score or SCORES[0]
+    cli.one_of("score", kind, SCORES)
 
     from supernet import cost, spaces
     from supernet.evaluate import SupernetEvaluator
@@ -263,6 +281,7 @@ def of_supernet(run: Run, args: Namespace, device: str) -> Problem:
             costs,
             split=args.split,
             images=args.calibration_images,
+            soft=kind == "soft",
             factor=factor,
         ),
         tuple(costs),

@@ -5,9 +5,9 @@
 
 For every space, strategy, length and seed one run folder, made by train_supernet.py with the
 space's recipe (recipes/cifar10-SPACE.yaml). Its supernet scores 200 random networks, drawn as the
-space draws them, and 100 of the true top tenth, on all of val, in the ways that SCORINGS names;
-each also with a size prior (search.py --size-prior), and "with MACs", the sum of its rank and that
-of multiply-accumulates.
+space draws them, and 100 of the true top tenth, on all of val, in the ways that SCORINGS names:
+by accuracy and by soft accuracy (search.py --score), each also with a size prior (search.py
+--size-prior), and "with MACs", the sum of the rank by accuracy and that of multiply-accumulates.
 
 The length is what is trained, in passes of one path over the training images: a strategy of four
 paths a step sees the images a fourth as often. Paths of `weighted` are larger, so a pass of them
@@ -160,12 +160,17 @@ def run_cell(
     }
     factor = size_factor(folder, sample)
     for name in args.scorings:
-        scores, each = scored(folder, name, sample, args.threads)
-        result["scorings"][name] = judged(scores, sample) | {"seconds": each}
-        sized = judged(1 - (1 - scores) * factor, sample)
-        result["scorings"][f"{name}, size prior {PRIOR:g} %"] = sized | {"seconds": each}
-        both = judged(beside(scores, sample.macs), sample) | {"seconds": each}
-        result["scorings"][f"{name}, with MACs"] = both
+        accuracy, soft, each = scored(folder, name, sample, args.threads)
+        sized = f"size prior {PRIOR:g} %"
+        ways = {
+            name: accuracy,
+            f"{name}, {sized}": 1 - (1 - accuracy) * factor,
+            f"{name}, with MACs": beside(accuracy, sample.macs),
+            f"{name}, soft": soft,
+            f"{name}, soft, {sized}": 1 - (1 - soft) * factor,
+        }
+        for way, scores in ways.items():
+            result["scorings"][way] = judged(scores, sample) | {"seconds": each}
     write_json(kept, result)
     return result
 
@@ -189,19 +194,22 @@ def train(
     subprocess.run([sys.executable, script, folder, *flags, *args.set], check=True, cwd=ROOT)
 
 
-def scored(folder: Path, name: str, sample: Sample, threads: int) -> tuple[Floats, float]:
-    """The scores of the sample by one of SCORINGS, [n], and the mean seconds of one."""
+def scored(folder: Path, name: str, sample: Sample, threads: int) -> tuple[Floats, Floats, float]:
+    """Accuracy and soft accuracy of the sample by one of SCORINGS, [n]; the mean seconds of one."""
     run = Run.open(folder)
     log = TrialLog(folder / "ranking" / f"{name.replace(' ', '-')}.jsonl")
     if [trial.arch for trial in log.trials] != sample.archs[: len(log)]:
         raise UserError(f"{log.path} is of other architectures; remove it")
+    if any(trial.metric is None for trial in log.trials):
+        raise UserError(f"{log.path} holds no soft accuracies; remove it")
     if len(log) < len(sample.archs):
         for trial in evaluator(run, threads, **SCORINGS[name])(sample.archs[len(log) :]):
             if trial.score is None:
                 raise UserError(f"{trial.arch}: {trial.error}")
             log.append(trial)
-    scores = np.array([trial.score for trial in log.trials], dtype=float)
-    return scores, float(np.mean([trial.seconds for trial in log.trials]))
+    accuracy = np.array([trial.metric for trial in log.trials], dtype=float)
+    soft = np.array([trial.score for trial in log.trials], dtype=float)
+    return accuracy, soft, float(np.mean([trial.seconds for trial in log.trials]))
 
 
 def size_factor(folder: Path, sample: Sample) -> Floats:

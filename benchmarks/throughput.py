@@ -203,7 +203,7 @@ def stepper(net: nn.Module, data: Data, batch: int, arch: Arch | None) -> Callab
 
 def scorer(
     net: nn.Module, data: Data, batches: list[tuple[Tensor, Tensor]], arch: Arch | None
-) -> Callable[[], float]:
+) -> Callable[[], Any]:
     """The mean accuracy over `batches` by the statistics that there are."""
     predict = partial(net.eval(), arch=arch)
     return lambda: score(predict, batches, data, classification())  # type: ignore[arg-type]
@@ -238,7 +238,7 @@ def measure(name: str, data: Data, args: argparse.Namespace) -> dict[str, Times]
         def step(net: nn.Module, arch: Arch | None = None) -> Callable[[], None]:
             return stepper(net, data, args.batch, arch)
 
-        def scoring(net: nn.Module, arch: Arch | None = None) -> Callable[[], float]:
+        def scoring(net: nn.Module, arch: Arch | None = None) -> Callable[[], Any]:
             return scorer(net, data, few, arch)
 
         for what, made in (("step", step), ("score", scoring)):

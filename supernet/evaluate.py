@@ -25,8 +25,9 @@ class SupernetEvaluator:
 
     split: what is scored, `val`; UserError for `test`, which search never sees.
     images: how many training images re-estimate the statistics; 0 leaves those of training.
-    factor: by what the errors, 1 - metric, of architectures are multiplied to become those of their
-    scores, [n] (`supernet.cost.size_factor`); a trial then has both, score and metric.
+    soft: whether the task's soft metric is the score; a trial then has both, score and metric.
+    factor: by what the errors, 1 - score, of architectures are multiplied, [n]
+    (`supernet.cost.size_factor`); a trial then has both too.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class SupernetEvaluator:
         split: str = "val",
         images: int = 1024,
         batch: int = 256,
+        soft: bool = True,
         factor: Callable[[Sequence[Arch]], Floats] | None = None,
     ) -> None:
         if split not in ("train", "val"):
@@ -46,7 +48,7 @@ class SupernetEvaluator:
                 f"cannot score on {split!r}: allowed is 'val'; test is seen once, by retrain.py"
             )
         self.supernet, self.task, self.costs = supernet.eval(), task, costs
-        self.factor = factor
+        self.soft, self.factor = soft, factor
         device = next(supernet.parameters()).device
         self.autocast = device.type == "cuda"
         self.norms = [
@@ -62,9 +64,12 @@ class SupernetEvaluator:
             costs = {name: float(cost(space, [arch])[0]) for name, cost in self.costs.items()}
             score, metric, reason = None, None, None
             try:
-                score = self.score(arch)
+                metric, soft = self.score(arch)
+                score = soft if self.soft else metric
                 if self.factor is not None:
-                    metric, score = score, 1 - (1 - score) * float(self.factor([arch])[0])
+                    score = 1 - (1 - score) * float(self.factor([arch])[0])
+                elif not self.soft:
+                    metric = None
                 if not math.isfinite(score):
                     score, reason = None, f"score is {score}"
             except Exception as error:  # one architecture that fails must not stop the search
@@ -73,8 +78,8 @@ class SupernetEvaluator:
             yield Trial(arch, score, costs, time.perf_counter() - start, reason, metric)
 
     @torch.inference_mode()
-    def score(self, arch: Sequence[int]) -> float:
-        """The mean metric of one architecture over the split, a fraction for accuracy."""
+    def score(self, arch: Sequence[int]) -> tuple[float, float]:
+        """The mean metric of one architecture over the split, and that of the soft metric."""
         with torch.autocast("cuda", torch.bfloat16, enabled=self.autocast):
             calibration = map(self.data.normalise, self.calibration)
             recalibrate(self.supernet, self.norms, arch, calibration)
@@ -82,10 +87,16 @@ class SupernetEvaluator:
 
 
 @torch.inference_mode()
-def score(predict: Callable[[Tensor], Tensor], batches: Batches, data: Data, task: Task) -> float:
-    """The mean of the metric over `batches`, a fraction for accuracy; waits for the device once."""
-    scores = [task.metric(predict(data.normalise(x)), y) for x, y in batches]
-    return float(torch.cat(scores).double().mean())
+def score(
+    predict: Callable[[Tensor], Tensor], batches: Batches, data: Data, task: Task
+) -> tuple[float, float]:
+    """The means of the metric and of the soft metric over `batches`; waits for the device once."""
+    scores = []
+    for x, y in batches:
+        output = predict(data.normalise(x))
+        scores.append(torch.stack([task.metric(output, y), task.soft(output, y)]))
+    metric, soft = torch.cat(scores, dim=1).double().mean(1).tolist()
+    return metric, soft
 
 
 def recalibrate(

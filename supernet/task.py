@@ -1,4 +1,4 @@
-"""A task is a loss and a metric; training and scoring know no more of what is learned."""
+"""A task is a loss and metrics; training and scoring know no more of what is learned."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,29 +12,39 @@ from torch.nn import functional as F
 class Task:
     """loss: (output, target) to a scalar; metric: (output, target) to one number a sample, [n].
 
-    imitate: (output, a teacher's output) to a scalar, the loss of what is taught by another
-    network. The mean of the metric over a split is the score: higher is better.
+    soft: as the metric, but smooth in the output, so that fewer samples tell networks apart. The
+    mean of either over a split is a score: higher is better. imitate: (output, a teacher's output)
+    to a scalar, the loss of what is taught by another network.
     """
 
     loss: Callable[[Tensor, Tensor], Tensor]
     metric: Callable[[Tensor, Tensor], Tensor]
+    soft: Callable[[Tensor, Tensor], Tensor]
     imitate: Callable[[Tensor, Tensor], Tensor]
 
 
 def classification(label_smoothing: float = 0.0, temperature: float = 1.0) -> Task:
-    """Cross-entropy and top-1 accuracy, a fraction.
+    """Cross-entropy, top-1 accuracy and soft accuracy, both fractions.
+
+    Soft accuracy is the probability of the right class at temperature 0.5. At 0 that is accuracy,
+    at 1 it favours networks that are sure of themselves (docs/log.md, 2026-11-26).
 
     temperature: logits are divided by it before a teacher's soft labels are taken and compared.
     """
     return Task(
         partial(F.cross_entropy, label_smoothing=label_smoothing),
         _top1,
+        _soft_top1,
         partial(_soft_cross_entropy, temperature=temperature),
     )
 
 
 def _top1(logits: Tensor, labels: Tensor) -> Tensor:
     return (logits.argmax(1) == labels).float()
+
+
+def _soft_top1(logits: Tensor, labels: Tensor) -> Tensor:
+    return (logits.float() / 0.5).softmax(1).gather(1, labels[:, None])[:, 0]
 
 
 def _soft_cross_entropy(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:

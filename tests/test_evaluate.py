@@ -75,7 +75,7 @@ def test_val_is_scored_and_nothing_else(net: nn.Module, data: Data) -> None:
         return torch.ones(len(labels))
 
     task = replace(classification(), metric=metric)
-    assert SupernetEvaluator(net, data, task, {}).score((1,) * 6) == 1.0
+    assert SupernetEvaluator(net, data, task, {}).score((1,) * 6)[0] == 1.0
     assert torch.equal(torch.cat(seen), data.labels[torch.from_numpy(data.splits["val"])])
     with pytest.raises(UserError, match="test is seen once"):
         SupernetEvaluator(net, data, task, {}, split="test")
@@ -93,6 +93,21 @@ def test_only_operations_of_the_path_run(net: nn.Module) -> None:
     assert len(ran) == 6
 
 
+def test_a_score_is_the_mean_soft_accuracy(net: nn.Module, data: Data) -> None:
+    """Of all of val, whose last batch is smaller; accuracy is kept beside it."""
+    arch = (3, 3, 3, 1, 3, 2)
+    evaluator = SupernetEvaluator(net, data, classification(), {}, images=64, batch=100)
+    (trial,) = evaluator([arch])
+    assert len(data.splits["val"]) % 100
+    x, y = next(iter(data.batches("val", len(data.splits["val"]))))
+    with torch.no_grad():
+        logits = net(data.normalise(x), arch)
+    squares = logits.double().exp() ** 2  # temperature 0.5
+    right = squares[range(len(y)), y] / squares.sum(1)
+    assert trial.score == pytest.approx(float(right.mean()), rel=1e-5)
+    assert trial.metric == pytest.approx(float((logits.argmax(1) == y).double().mean()))
+
+
 def test_a_factor_is_of_the_error_and_the_metric_is_kept(net: nn.Module, data: Data) -> None:
     archs = as_tuples(net.space.canonical([(3, 3, 3, 1, 3, 2), (1,) * 6]))
     factors = dict(zip(archs, [0.25, np.inf], strict=True))
@@ -101,7 +116,9 @@ def test_a_factor_is_of_the_error_and_the_metric_is_kept(net: nn.Module, data: D
         return np.array([factors[arch] for arch in some])
 
     (plain, _), (good, bad) = (
-        SupernetEvaluator(net, data, classification(), {}, images=64, factor=factor)(archs)
+        SupernetEvaluator(net, data, classification(), {}, images=64, soft=False, factor=factor)(
+            archs
+        )
         for factor in (None, given)
     )
     assert plain.metric is None and good.metric == plain.score
@@ -131,9 +148,8 @@ def test_one_that_fails_is_logged_with_its_reason(net: nn.Module, data: Data) ->
             raise RuntimeError("out of\nmemory")
         return torch.ones(len(labels))
 
-    evaluator = SupernetEvaluator(
-        net, data, replace(classification(), metric=metric), costs, batch=2000, images=64
-    )
+    task = replace(classification(), metric=metric)
+    evaluator = SupernetEvaluator(net, data, task, costs, batch=2000, images=64, soft=False)
     archs = as_tuples(net.space.canonical([(3, 3, 3, 1, 3, 2), (1,) * 6, (2,) * 6]))
     raised, good, nan = evaluator(archs)
     assert raised.score is None and raised.error == "RuntimeError: out of memory"

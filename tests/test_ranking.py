@@ -68,7 +68,13 @@ def test_a_stopped_benchmark_goes_on(
             (strategy, scoring + known)
             for strategy in ("weighted", "fair")
             for scoring in ("recalibrated", "as trained")
-            for known in ("", ", size prior 5 %", ", with MACs")
+            for known in (
+                "",
+                ", size prior 5 %",
+                ", with MACs",
+                ", soft",
+                ", soft, size prior 5 %",
+            )
         ),
     ]
     checkpoint = "supernet/last.ckpt"

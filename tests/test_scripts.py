@@ -96,11 +96,11 @@ def test_a_search_goes_further_with_more_trials(run: Path) -> None:
 def test_a_size_prior_takes_a_share_off_the_error_for_every_doubling(run: Path) -> None:
     """Both are in the log and in the table; retraining tells the accuracy."""
     shutil.rmtree(run / "search")
-    done = answer("search", run, *SEARCH, "--size-prior", 20)
+    done = answer("search", run, *SEARCH, "--score", "accuracy", "--size-prior", 20)
     assert (done.status, done.err) == (0, "")
     head = next(line for line in done.out.splitlines() if "architecture" in line)
     assert [word.strip() for word in head.split("┃")[2:4]] == ["score", "val %"]
-    assert "score: of val's error, 20 percent less" in done.out
+    assert "score: what is missing to 1 taken 20 percent less" in done.out
     log = TrialLog(run / "search" / "trials.jsonl")
     left = {t.costs["macs"]: (1 - t.score) / (1 - t.metric) for t in log.trials}
     (least, high), *_, (most, low) = sorted(left.items())
@@ -110,6 +110,22 @@ def test_a_size_prior_takes_a_share_off_the_error_for_every_doubling(run: Path) 
     assert (done.status, done.err) == (0, "")
     row = next(line for line in done.out.splitlines() if f"│ {arch_id(best.arch)} " in line)
     assert f"{100 * best.metric:.2f}" in row
+
+
+def test_the_score_is_soft_or_the_accuracy(run: Path) -> None:
+    """The same network by both: accuracy stands beside the soft one, or is the score."""
+    log = TrialLog(run / "search" / "trials.jsonl")
+    by_soft = {trial.arch: trial for trial in log.trials}
+    shutil.rmtree(run / "search")
+    done = answer("search", run, *SEARCH, "--score", "accuracy")
+    assert (done.status, done.err) == (0, "")
+    assert "┃ trial ┃ val % ┃" in done.out and "score: " not in done.out
+    by_accuracy = TrialLog(run / "search" / "trials.jsonl").trials
+    both = [trial for trial in by_accuracy if trial.arch in by_soft]
+    assert both
+    for trial in both:
+        other = by_soft[trial.arch]
+        assert trial.score == other.metric != other.score and trial.metric is None
 
 
 # -- which images are looked at ------------------------------------------------------------------
