@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from supernet.cost import Cost
     from supernet.latency import Fit
 
-SCORES = ("soft", "accuracy")
+SCORES = ("accuracy", "soft")
 
 # -- arguments -----------------------------------------------------------------------------------
 
@@ -80,8 +80,8 @@ def parser() -> ArgumentParser:
         "--score",
         type=str | None,
         default=None,
-        help="what is maximised: soft, the default, the probability of the right class at "
-        "temperature 0.5, or accuracy; of --table a column, default score",
+        help="what is maximised: accuracy, the default, or soft, the probability of the right "
+        "class at temperature 0.5 (docs/results.md); of --table a column, default score",
     )
     p.add_argument("--table", type=str | None, default=None, help="search an npz or csv instead")
     p.add_argument("--space", default="nb201", help=f"of --table: {', '.join(names())}, or a file")
@@ -151,7 +151,7 @@ def main() -> None:
 def meant(args: Namespace) -> str | None:
     """What the score of a supernet's trial is, where it is more than accuracy."""
     soft = "the mean probability of the right class at temperature 0.5 (--score)"
-    words = [] if args.score == "accuracy" else [soft]
+    words = [soft] if args.score == "soft" else []
     if args.size_prior:
         words.append(
             f"what is missing to 1 taken {args.size_prior:g} percent less for every doubling of "

@@ -230,7 +230,7 @@ def images_of(run: Run) -> Any:
 
 
 def evaluator(run: Run, threads: int, **settings: Any) -> Any:
-    """The run's supernet as search.py scores with it, without costs."""
+    """The run's supernet as search.py --score soft scores with it, without costs."""
     import torch
 
     from supernet import spaces
@@ -241,7 +241,7 @@ def evaluator(run: Run, threads: int, **settings: Any) -> Any:
     torch.set_num_threads(threads)
     supernet = spaces.network(**run.config["network"])
     load_weights(supernet, run.weights)
-    return SupernetEvaluator(supernet, images_of(run), classification(), {}, **settings)
+    return SupernetEvaluator(supernet, images_of(run), classification(), {}, soft=True, **settings)
 
 
 # -- the table -----------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ class SupernetEvaluator:
         split: str = "val",
         images: int = 1024,
         batch: int = 256,
-        soft: bool = True,
+        soft: bool = False,
         factor: Callable[[Sequence[Arch]], Floats] | None = None,
     ) -> None:
         if split not in ("train", "val"):

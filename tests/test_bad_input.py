@@ -338,7 +338,7 @@ def test_a_second_process_on_the_same_run(run: Path) -> None:
         ("--batch 0", ("batch", "0", "1 or more")),
         ("--calibration-images -1", ("calibration", "-1", "0 or more")),
         ("--size-prior much", ("size-prior", "much", "0.0 or more")),
-        ("--score loss", ("unknown score 'loss'; it is one of soft, accuracy",)),
+        ("--score loss", ("unknown score 'loss'; it is one of accuracy, soft",)),
         ("--max-macs plenty", ("max-macs", "plenty", "40M")),
         ("--max-params 0", ("max-params", "0", "300k")),
         ("--split test", ("test", "val", "retrain.py")),

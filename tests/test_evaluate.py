@@ -96,7 +96,7 @@ def test_only_operations_of_the_path_run(net: nn.Module) -> None:
 def test_a_score_is_the_mean_soft_accuracy(net: nn.Module, data: Data) -> None:
     """Of all of val, whose last batch is smaller; accuracy is kept beside it."""
     arch = (3, 3, 3, 1, 3, 2)
-    evaluator = SupernetEvaluator(net, data, classification(), {}, images=64, batch=100)
+    evaluator = SupernetEvaluator(net, data, classification(), {}, images=64, batch=100, soft=True)
     (trial,) = evaluator([arch])
     assert len(data.splits["val"]) % 100
     x, y = next(iter(data.batches("val", len(data.splits["val"]))))
@@ -116,9 +116,7 @@ def test_a_factor_is_of_the_error_and_the_metric_is_kept(net: nn.Module, data: D
         return np.array([factors[arch] for arch in some])
 
     (plain, _), (good, bad) = (
-        SupernetEvaluator(net, data, classification(), {}, images=64, soft=False, factor=factor)(
-            archs
-        )
+        SupernetEvaluator(net, data, classification(), {}, images=64, factor=factor)(archs)
         for factor in (None, given)
     )
     assert plain.metric is None and good.metric == plain.score
@@ -149,7 +147,7 @@ def test_one_that_fails_is_logged_with_its_reason(net: nn.Module, data: Data) ->
         return torch.ones(len(labels))
 
     task = replace(classification(), metric=metric)
-    evaluator = SupernetEvaluator(net, data, task, costs, batch=2000, images=64, soft=False)
+    evaluator = SupernetEvaluator(net, data, task, costs, batch=2000, images=64)
     archs = as_tuples(net.space.canonical([(3, 3, 3, 1, 3, 2), (1,) * 6, (2,) * 6]))
     raised, good, nan = evaluator(archs)
     assert raised.score is None and raised.error == "RuntimeError: out of memory"

@@ -96,7 +96,7 @@ def test_a_search_goes_further_with_more_trials(run: Path) -> None:
 def test_a_size_prior_takes_a_share_off_the_error_for_every_doubling(run: Path) -> None:
     """Both are in the log and in the table; retraining tells the accuracy."""
     shutil.rmtree(run / "search")
-    done = answer("search", run, *SEARCH, "--score", "accuracy", "--size-prior", 20)
+    done = answer("search", run, *SEARCH, "--size-prior", 20)
     assert (done.status, done.err) == (0, "")
     head = next(line for line in done.out.splitlines() if "architecture" in line)
     assert [word.strip() for word in head.split("┃")[2:4]] == ["score", "val %"]
@@ -115,17 +115,18 @@ def test_a_size_prior_takes_a_share_off_the_error_for_every_doubling(run: Path) 
 def test_the_score_is_soft_or_the_accuracy(run: Path) -> None:
     """The same network by both: accuracy stands beside the soft one, or is the score."""
     log = TrialLog(run / "search" / "trials.jsonl")
-    by_soft = {trial.arch: trial for trial in log.trials}
+    by_accuracy = {trial.arch: trial for trial in log.trials}
     shutil.rmtree(run / "search")
-    done = answer("search", run, *SEARCH, "--score", "accuracy")
+    done = answer("search", run, *SEARCH, "--score", "soft")
     assert (done.status, done.err) == (0, "")
-    assert "┃ trial ┃ val % ┃" in done.out and "score: " not in done.out
-    by_accuracy = TrialLog(run / "search" / "trials.jsonl").trials
-    both = [trial for trial in by_accuracy if trial.arch in by_soft]
+    assert "┃ trial ┃ score ┃ val % ┃" in done.out
+    assert "score: the mean probability of the right class" in done.out
+    by_soft = TrialLog(run / "search" / "trials.jsonl").trials
+    both = [trial for trial in by_soft if trial.arch in by_accuracy]
     assert both
     for trial in both:
-        other = by_soft[trial.arch]
-        assert trial.score == other.metric != other.score and trial.metric is None
+        other = by_accuracy[trial.arch]
+        assert trial.score != trial.metric == other.score and other.metric is None
 
 
 # -- which images are looked at ------------------------------------------------------------------
