@@ -71,7 +71,7 @@ class SupernetEvaluator:
                 elif not self.soft:
                     metric = None
                 if not math.isfinite(score):
-                    score, reason = None, f"score is {score}"
+                    score, metric, reason = None, None, f"score is {score}"
             except Exception as error:  # one architecture that fails must not stop the search
                 reason = f"{type(error).__name__}: {one_line(error)}"
                 torch.cuda.empty_cache()  # where it ran out of memory; nothing without a GPU

@@ -121,7 +121,7 @@ def test_a_factor_is_of_the_error_and_the_metric_is_kept(net: nn.Module, data: D
     )
     assert plain.metric is None and good.metric == plain.score
     assert good.score == 1 - 0.25 * (1 - good.metric) and good.error is None
-    assert bad.score is None and bad.error == "score is -inf"
+    assert (bad.score, bad.metric, bad.error) == (None, None, "score is -inf")
 
 
 def test_a_size_prior_counts_doublings_from_the_median_of_the_space() -> None:
