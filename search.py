@@ -150,14 +150,16 @@ def main() -> None:
 
 def meant(args: Namespace) -> str | None:
     """What the score of a supernet's trial is, where it is more than accuracy."""
+    if args.score != "soft" and not args.size_prior:
+        return None
     soft = "the mean probability of the right class at temperature 0.5 (--score)"
-    words = [soft] if args.score == "soft" else []
+    words = soft if args.score == "soft" else "accuracy"
     if args.size_prior:
-        words.append(
-            f"what is missing to 1 taken {args.size_prior:g} percent less for every doubling of "
-            "the MACs from the space's median (--size-prior)"
+        words += (
+            f", with {args.size_prior:g} percent of the error less for every doubling of the MACs "
+            "from the space's median (--size-prior)"
         )
-    return f"score: {'; '.join(words)}" if words else None
+    return f"score: {words}"
 
 
 def make(problem: "Problem", args: Namespace) -> Optimiser:
@@ -239,8 +241,8 @@ def of_table(args: Namespace) -> Problem:
 def of_supernet(run: Run, args: Namespace, device: str) -> Problem:
     """The run's trained supernet, scored on its val split."""
     run.require_supernet()
-    kind = args.score or SCORES[0]
-    cli.one_of("score", kind, SCORES)
+    if args.score is not None:
+        cli.one_of("score", args.score, SCORES)
 
     from supernet import cost, spaces
     from supernet.evaluate import SupernetEvaluator
@@ -281,7 +283,7 @@ def of_supernet(run: Run, args: Namespace, device: str) -> Problem:
             costs,
             split=args.split,
             images=args.calibration_images,
-            soft=kind == "soft",
+            soft=args.score == "soft",
             factor=factor,
         ),
         tuple(costs),

@@ -204,7 +204,7 @@ def stepper(net: nn.Module, data: Data, batch: int, arch: Arch | None) -> Callab
 def scorer(
     net: nn.Module, data: Data, batches: list[tuple[Tensor, Tensor]], arch: Arch | None
 ) -> Callable[[], Any]:
-    """The mean accuracy over `batches` by the statistics that there are."""
+    """Scores of `batches` by the statistics that there are."""
     predict = partial(net.eval(), arch=arch)
     return lambda: score(predict, batches, data, classification())  # type: ignore[arg-type]
 

@@ -93,7 +93,9 @@ def test_only_operations_of_the_path_run(net: nn.Module) -> None:
     assert len(ran) == 6
 
 
-def test_a_score_is_the_mean_soft_accuracy(net: nn.Module, data: Data) -> None:
+def test_a_soft_score_is_the_mean_probability_of_the_right_class(
+    net: nn.Module, data: Data
+) -> None:
     """Of all of val, whose last batch is smaller; accuracy is kept beside it."""
     arch = (3, 3, 3, 1, 3, 2)
     evaluator = SupernetEvaluator(net, data, classification(), {}, images=64, batch=100, soft=True)

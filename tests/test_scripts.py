@@ -100,7 +100,7 @@ def test_a_size_prior_takes_a_share_off_the_error_for_every_doubling(run: Path) 
     assert (done.status, done.err) == (0, "")
     head = next(line for line in done.out.splitlines() if "architecture" in line)
     assert [word.strip() for word in head.split("┃")[2:4]] == ["score", "val %"]
-    assert "score: what is missing to 1 taken 20 percent less" in done.out
+    assert "score: accuracy, with 20 percent of the error less for every doubling" in done.out
     log = TrialLog(run / "search" / "trials.jsonl")
     left = {t.costs["macs"]: (1 - t.score) / (1 - t.metric) for t in log.trials}
     (least, high), *_, (most, low) = sorted(left.items())
