@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +48,8 @@ class SupernetEvaluator:
             raise UserError(
                 f"cannot score on {split!r}: allowed is 'val'; test is seen once, by retrain.py"
             )
+        if images == 1:
+            raise UserError("1 image has no variance: calibrate with 0, or with 2 or more")
         self.supernet, self.task, self.costs = supernet.eval(), task, costs
         self.soft, self.factor = soft, factor
         device = next(supernet.parameters()).device
@@ -54,7 +57,7 @@ class SupernetEvaluator:
         self.norms = [
             m for m in supernet.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)
         ]
-        self.calibration = _first(data, batch, images)
+        self.calibration = calibration_batches(data, batch, images)
         self.data, self.split = data, data.batches(split, batch)
 
     def __call__(self, archs: Iterable[Arch]) -> Iterator[Trial]:
@@ -102,29 +105,70 @@ def score(
 def recalibrate(
     supernet: nn.Module, norms: Sequence[nn.Module], arch: Sequence[int], batches: Iterable[Tensor]
 ) -> None:
-    """Re-estimate the statistics of the norms on the path of `arch`: the mean over `batches`.
+    """Re-estimate the statistics of the norms on the path of `arch` from all images of `batches`.
 
     Statistics belong to a path, not to the supernet, whose own are those of a mixture of paths.
-    Without batches they are left as they are.
+    Each norm gets the mean and the unbiased variance of every value that it was given, whatever
+    the size of the batches (Chan et al. 1979); without batches they are left as they are.
     """
+    moments: dict[nn.Module, Moments] = {}
+
+    def add(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        (x,) = inputs
+        if norm not in moments:
+            moments[norm] = Moments(x)
+        moments[norm].add(x)
+
+    before = [(norm.running_mean, norm.running_var, norm.num_batches_tracked) for norm in norms]
+    kept = [[tensor.clone() for tensor in tensors] for tensors in before]  # type: ignore[union-attr, operator]
+    hooks = [norm.register_forward_pre_hook(add) for norm in norms]
     for norm in norms:
         norm.train()
-    for index, x in enumerate(batches):
-        for norm in norms:
-            # The cumulative average. momentum=None is the same, but reads a counter off the
-            # device at every call.
-            norm.momentum = 1 / (index + 1)  # type: ignore[assignment]
+    for x in batches:
         supernet(x, arch)
-    for norm in norms:
+    for norm, hook, now, then in zip(norms, hooks, before, kept, strict=True):
+        hook.remove()
         norm.eval()
+        for tensor, value in zip(now, then, strict=True):
+            tensor.copy_(value)  # type: ignore[union-attr, operator]
+    for norm, seen in moments.items():
+        channels = len(seen.mean)
+        norm.running_mean[:channels] = seen.mean  # type: ignore[index, operator]
+        norm.running_var[:channels] = seen.squares / (seen.count - 1)  # type: ignore[index, operator]
 
 
-def _first(data: Data, batch: int, images: int) -> list[Tensor]:
-    """The first `images` of the train split, whose order is random, as bytes in batches."""
-    kept = []
-    for x, _ in data.batches("train", batch):
-        if images <= 0:
-            break
-        kept.append(x[:images])
-        images -= len(kept[-1])
-    return kept
+class Moments:
+    """Count, mean and sum of squared deviations of each channel, of tensors [n, channels, ...]."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.count = torch.zeros((), device=like.device)
+        self.mean = torch.zeros(like.shape[1], device=like.device)
+        self.squares = torch.zeros_like(self.mean)
+
+    def add(self, x: Tensor) -> None:
+        """Take in the values of `x`, in float32; waits for nothing on a device."""
+        x = x.float()
+        variance, mean = torch.var_mean(x, [0, *range(2, x.dim())], correction=0)
+        count = x.numel() // x.shape[1]
+        total, apart = self.count + count, mean - self.mean
+        self.squares += variance * count + apart.square() * (self.count * count / total)
+        self.mean += apart * (count / total)
+        self.count += count
+
+
+def calibration_batches(data: Data, batch: int, images: int) -> list[Tensor]:
+    """The first `images` of the train split, whose order is random, as bytes in batches.
+
+    As few batches as `batch` allows, of equal size to within one image: a batch of one is never
+    run through a norm, which has no variance to tell of it.
+    """
+    images = min(images, len(data.splits["train"]))
+    if images == 0:
+        return []
+    count = min(-(-images // batch), max(images // 2, 1))
+    larger = images % count
+    size = images // count
+    sizes = [size + 1] * larger + [size] * (count - larger)
+    whole = islice(data.batches("train", batch), -(-images // batch))
+    first = torch.cat([x for x, _ in whole])
+    return list(first[:images].split(sizes))

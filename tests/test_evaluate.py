@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from supernet.cost import LinearCost, of_supernet, size_factor
 from supernet.data import Data, load
 from supernet.errors import UserError
-from supernet.evaluate import SupernetEvaluator, recalibrate
+from supernet.evaluate import SupernetEvaluator, calibration_batches, recalibrate
 from supernet.space import Arch, Choice, Floats, Space, as_tuples
 from supernet.spaces import network
 from supernet.task import classification
@@ -32,20 +32,49 @@ def norms(net: nn.Module) -> list[nn.BatchNorm2d]:
     return [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
-def test_statistics_are_the_mean_over_the_batches_of_one_path(net: nn.Module) -> None:
-    """Trap: the statistics of training, a mixture of paths. Those of the stem are known exactly."""
-    batches = [torch.randn(16, 1, 8, 8) + shift for shift in (0.0, 1.0, 4.0)]
+def test_statistics_are_those_of_all_images_of_one_path(net: nn.Module) -> None:
+    """Traps: the statistics of training, a mixture of paths; a small batch that counts as a whole.
+
+    Those of the stem are known exactly, for batches of any size.
+    """
+    batches = [torch.randn(n, 1, 8, 8) + shift for n, shift in ((16, 0.0), (3, 9.0), (40, 4.0))]
     for arch in as_tuples(net.space.sample(np.random.default_rng(0), 5)):
         net(torch.randn(16, 1, 8, 8) * 9, arch)  # what training leaves behind
     net.eval()
     with torch.no_grad():
         recalibrate(net, norms(net), (3, 3, 3, 1, 3, 2), batches)
-        outputs = [net.stem[0](x) for x in batches]
-    mean = torch.stack([y.mean((0, 2, 3)) for y in outputs]).mean(0)
-    variance = torch.stack([y.var((0, 2, 3)) for y in outputs]).mean(0)
-    assert torch.allclose(net.stem[1].running_mean, mean, atol=1e-5)
-    assert torch.allclose(net.stem[1].running_var, variance, rtol=1e-4)
+        values = net.stem[0](torch.cat(batches)).double()
+    assert torch.allclose(net.stem[1].running_mean.double(), values.mean((0, 2, 3)), atol=1e-5)
+    assert torch.allclose(net.stem[1].running_var.double(), values.var((0, 2, 3)), rtol=1e-4)
     assert not any(module.training for module in net.modules())
+    assert not any(module._forward_pre_hooks for module in net.modules())
+
+
+def test_what_the_path_does_not_run_keeps_its_statistics(net: nn.Module) -> None:
+    """And no norm counts batches or has another momentum than before."""
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    momentum = [norm.momentum for norm in norms(net)]
+    with torch.no_grad():
+        recalibrate(net, norms(net), (1, 1, 1, 1, 1, 1), [torch.randn(8, 1, 8, 8)])
+    moved = {name for name, tensor in net.state_dict().items() if not tensor.equal(before[name])}
+    assert moved and not any(".edges." in name or "num_batches" in name for name in moved)
+    assert [norm.momentum for norm in norms(net)] == momentum
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "sizes"),
+    [(0, 256, []), (1, 256, [1]), (257, 256, [129, 128]), (264, 256, [132, 132]),
+     (1024, 256, [256] * 4), (3, 2, [3]), (10**6, 512, [384, 383, 383])],
+)  # fmt: skip
+def test_calibration_is_divided_into_equal_batches(
+    data: Data, images: int, batch: int, sizes: list[int]
+) -> None:
+    """Trap: 257 images as 256 and one, which has no variance."""
+    found = calibration_batches(data, batch, images)
+    assert [len(x) for x in found] == sizes
+    if sizes:
+        first, _ = next(iter(data.batches("train", sum(sizes))))
+        assert torch.equal(torch.cat(found), first)
 
 
 def test_a_score_forgets_every_path_before_it(net: nn.Module, data: Data) -> None:
