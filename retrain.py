@@ -12,11 +12,13 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from supernet import cli, own
-from supernet.devices import rank
-from supernet.errors import UserError
-from supernet.run import Run, TrialLog, lock, read_json, settle, write_json
-from supernet.space import Arch, Space, arch_id
+from lanas.errors import UserError
+from lanas.space import Arch, Space, arch_id
+from lanas.trials import TrialLog
+from supernet.cli import arguments as cli
+from supernet.process import rank
+from supernet.run import Run, lock, read_json, settle, write_json
+from supernet.spaces import own
 
 # -- arguments -----------------------------------------------------------------------------------
 
@@ -59,8 +61,8 @@ def select(text: str, space: Space, log: TrialLog, seed: int) -> list[Arch]:
     """The architectures that --arch names, each once; UserError where there are none such."""
     import numpy as np
 
-    from lanas.report import ranked
-    from supernet.space import as_tuples
+    from lanas.space import as_tuples
+    from supernet.report.tables import ranked
 
     kind, _, count = text.partition(":")
     if kind in ("random", "top") and count.isdecimal() and int(count) == 0:
@@ -99,7 +101,7 @@ def enough(text: str, found: list[Arch], there: str) -> list[Arch]:
 
 def check_extras(args: Namespace, net: Any) -> None:
     """UserError where the network has no place for --drop-path or --auxiliary."""
-    from supernet.ops import DropPath
+    from supernet.layers.operations import DropPath
 
     if args.drop_path and not any(isinstance(module, DropPath) for module in net.modules()):
         raise UserError(
@@ -123,10 +125,10 @@ def main() -> None:
 
     import torch
 
-    from lanas.report import console, retrained_table
     from supernet import spaces
-    from supernet.export import load_weights
-    from supernet.splits import read_splits
+    from supernet.data.splits import read_splits
+    from supernet.export.formats import load_weights
+    from supernet.report.tables import console, retrained_table
 
     network = own.located(run.config["network"], run.path)
     space = spaces.space_of(network)
@@ -168,12 +170,13 @@ def retrain(
     """
     import torch
 
-    from supernet import cost, spaces
-    from supernet.evaluate import score
-    from supernet.export import export
-    from supernet.latency import measure
-    from supernet.subnet import inherited, input_shape
-    from supernet.training import Training, fit
+    from supernet import spaces
+    from supernet.export.formats import export
+    from supernet.network import inherited, input_shape
+    from supernet.score import counted as cost
+    from supernet.score.inherited import score
+    from supernet.score.latency import measure
+    from supernet.training.loop import Training, fit
 
     # -- network --
     torch.manual_seed(args.seed)

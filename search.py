@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import ArgumentParser, Namespace
 
 from lanas import HalfSpaces, LaNAS, Optimiser, optimisers
-from supernet import cli, own
-from supernet.errors import UserError
-from supernet.run import Run, Trial, TrialLog, lock, settle
-from supernet.space import Arch, Space
-from supernet.spaces import names, resolve
+from lanas.errors import UserError
+from lanas.space import Arch, Space
+from lanas.trials import Trial, TrialLog
+from supernet.cli import arguments as cli
+from supernet.run import Run, lock, settle
+from supernet.spaces import names, own, resolve
 
 if TYPE_CHECKING:
-    from supernet.cost import Cost
-    from supernet.latency import Fit
+    from supernet.score.counted import Cost
+    from supernet.score.latency import Fit
 
 SCORES = ("accuracy", "soft")
 
@@ -115,7 +116,7 @@ def main() -> None:
     for trial in log.trials:
         problem.space.check(trial.arch)
 
-    from lanas.report import console, failures, progress, result_table
+    from supernet.report.tables import console, failures, progress, result_table
 
     # -- the loop --
     with lock(folder):
@@ -209,7 +210,7 @@ class Problem:
     def keep(self, folder: Path) -> None:
         """Put what was measured beside the trials, so that a search that goes on has the same."""
         if self.fitted is not None:
-            from supernet.latency import save_fit
+            from supernet.score.latency import save_fit
 
             save_fit(folder / "latency.json", self.fitted)
 
@@ -244,12 +245,13 @@ def of_supernet(run: Run, args: Namespace, device: str) -> Problem:
     if args.score is not None:
         cli.one_of("score", args.score, SCORES)
 
-    from supernet import cost, spaces
-    from supernet.evaluate import SupernetEvaluator
-    from supernet.export import load_weights
-    from supernet.latency import measure, read_table
-    from supernet.splits import read_splits
-    from supernet.task import classification
+    from supernet import spaces
+    from supernet.data.splits import read_splits
+    from supernet.data.tasks import classification
+    from supernet.export.formats import load_weights
+    from supernet.score import counted as cost
+    from supernet.score.inherited import SupernetEvaluator
+    from supernet.score.latency import measure, read_table
 
     splits = read_splits(run.path / "splits.npz")
     data = cli.load_data(run.config, device, args.workers, splits)
@@ -295,7 +297,7 @@ def of_supernet(run: Run, args: Namespace, device: str) -> Problem:
 
 def latency(run: Run, args: Namespace, supernet: Any, shape: tuple[int, int, int]) -> "Fit":
     """The latency of this search on this device: measured, or as it was when the search began."""
-    from supernet.latency import fit, load_fit
+    from supernet.score.latency import fit, load_fit
 
     path = run.path / "search" / "latency.json"
     if path.is_file():

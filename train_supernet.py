@@ -15,11 +15,11 @@ from jsonargparse import ArgumentParser, Namespace
 
 import retrain
 import search
-from supernet import cli, own
-from supernet.errors import UserError
+from lanas.errors import UserError
+from supernet.cli import arguments as cli
 from supernet.run import Run, differences, lock, settle, settled, write_json
-from supernet.spaces import names, resolve
-from supernet.strategies import WITH_ODDS, odds, strategies, weighted
+from supernet.spaces import names, own, resolve
+from supernet.training.strategies import WITH_ODDS, odds, strategies, weighted
 
 # -- arguments -----------------------------------------------------------------------------------
 
@@ -83,8 +83,8 @@ def defaults(args: Namespace) -> dict[str, Any]:
 
 def paths(args: Namespace, net: Any, shape: tuple[int, int, int]) -> Any:
     """The strategy that --strategy names, a function of the generator alone."""
-    from supernet.cost import adding
-    from supernet.extremes import extremes
+    from supernet.score.counted import adding
+    from supernet.score.extremes import extremes
 
     strategy: Any = partial(strategies[args.strategy], net.space)
     with own.rules_named(args.space):  # only a space of the user's own has costs that fail
@@ -102,8 +102,8 @@ def begin(net: Any, network: dict[str, Any], config: dict[str, Any], data: Any) 
 
     UserError where it has not, or where it has trained on images of this run's val.
     """
-    from supernet.export import load_weights
-    from supernet.splits import read_splits
+    from supernet.data.splits import read_splits
+    from supernet.export.formats import load_weights
 
     before = Run.open(config["start"])
     before.require_supernet()
@@ -145,11 +145,11 @@ def main() -> None:
     import torch
 
     from supernet import spaces
-    from supernet.export import save_weights
-    from supernet.ops import start_as_identity
+    from supernet.data.splits import save_splits
+    from supernet.export.formats import save_weights
+    from supernet.layers.operations import start_as_identity
     from supernet.rules import require_basics
-    from supernet.splits import save_splits
-    from supernet.training import Training, checkpoint_in, fit
+    from supernet.training.loop import Training, checkpoint_in, fit
 
     # -- data --
     data = cli.load_data(config, device, args.workers)

@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from supernet import cli
-from supernet.errors import UserError
+from lanas.errors import UserError
+from lanas.space import Arch, as_tuples
+from supernet.cli import arguments as cli
 from supernet.run import Run
-from supernet.space import Arch, as_tuples
 
 IMAGES = 16
 FORMS = {  # largest difference of a logit that is allowed
@@ -46,9 +46,11 @@ class Compared:
         import torch
         from torch.nn.modules.batchnorm import _BatchNorm
 
-        from supernet import cost, own, spaces
-        from supernet.export import load_weights
-        from supernet.splits import read_splits
+        from supernet import spaces
+        from supernet.data.splits import read_splits
+        from supernet.export.formats import load_weights
+        from supernet.score import counted as cost
+        from supernet.spaces import own
 
         self.data = cli.load_data(run.config, "cpu", 0, read_splits(run.path / "splits.npz"))
         self.network = own.located(run.config["network"], run.path)
@@ -64,9 +66,9 @@ class Compared:
 
     def __call__(self, arch: Arch) -> dict[str, Any]:
         """The largest difference of a logit by form, and whether the costs are equal."""
-        from supernet.evaluate import recalibrate
-        from supernet.export import export
-        from supernet.subnet import extract, input_shape
+        from supernet.export.formats import export
+        from supernet.network import extract, input_shape
+        from supernet.score.inherited import recalibrate
 
         found: dict[str, Any] = {"arch": arch}
         for training in (True, False):
@@ -97,8 +99,8 @@ class Compared:
         return as_tuples(space.canonical(archs))  # the same networks without what never runs
 
     def costs_equal(self, arch: Arch) -> bool:
-        from supernet.cost import count
-        from supernet.subnet import extract, input_shape
+        from supernet.network import extract, input_shape
+        from supernet.score.counted import count
 
         subnet = extract(self.net, arch)
         by_encoding = {name: round(c(self.net.space, [arch])[0]) for name, c in self.costs.items()}

@@ -29,9 +29,9 @@ from rich.table import Table as Printed
 from sample_efficiency import Record, arguments, checked, quartiles, resumed
 
 from lanas import Table, optimisers
+from lanas.errors import UserError
 from lanas.pareto import front, hypervolume
-from supernet.errors import UserError
-from supernet.space import Archs, Floats
+from lanas.space import Archs, Floats
 
 SHARE = 0.98
 ARTEFACT = 1.0  # ms; a latency below it was not measured on the network

@@ -32,13 +32,14 @@ import numpy as np
 from scipy.stats import kendalltau, rankdata
 
 from lanas import Table
-from lanas.trust import best_of_top, tau
-from supernet import cli
-from supernet.errors import UserError
-from supernet.run import Run, TrialLog, atomic, read_json, write_json
-from supernet.space import Arch, Archs, Floats, Space, as_tuples
+from lanas.errors import UserError
+from lanas.ranking import best_of_top, tau
+from lanas.space import Arch, Archs, Floats, Space, as_tuples
+from lanas.trials import TrialLog
+from supernet.cli import arguments as cli
+from supernet.run import Run, atomic, read_json, write_json
 from supernet.spaces import family
-from supernet.strategies import WITH_ODDS, strategies
+from supernet.training.strategies import WITH_ODDS, strategies
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLES = {  # space: file, what is true, multiply-accumulates
@@ -214,7 +215,8 @@ def scored(folder: Path, name: str, sample: Sample, threads: int) -> tuple[Float
 
 def size_factor(folder: Path, sample: Sample) -> Floats:
     """By what the size prior multiplies the errors of the sample, by the run's own MACs, [n]."""
-    from supernet import cost, spaces
+    from supernet import spaces
+    from supernet.score import counted as cost
 
     run = Run.open(folder)
     supernet = spaces.network(**run.config["network"])
@@ -224,7 +226,7 @@ def size_factor(folder: Path, sample: Sample) -> Floats:
 
 def images_of(run: Run) -> Any:
     """The run's data, as its supernet was trained on it."""
-    from supernet.splits import read_splits
+    from supernet.data.splits import read_splits
 
     return cli.load_data(run.config, "cpu", 0, read_splits(run.path / "splits.npz"))
 
@@ -234,9 +236,9 @@ def evaluator(run: Run, threads: int, **settings: Any) -> Any:
     import torch
 
     from supernet import spaces
-    from supernet.evaluate import SupernetEvaluator
-    from supernet.export import load_weights
-    from supernet.task import classification
+    from supernet.data.tasks import classification
+    from supernet.export.formats import load_weights
+    from supernet.score.inherited import SupernetEvaluator
 
     torch.set_num_threads(threads)
     supernet = spaces.network(**run.config["network"])

@@ -39,9 +39,9 @@ from rich.progress import track
 from rich.table import Table as Printed
 
 from lanas import Table, optimisers
-from supernet.errors import UserError
-from supernet.run import Trial
-from supernet.space import Arch, Choice, Floats, Space, as_tuples
+from lanas.errors import UserError
+from lanas.space import Arch, Choice, Floats, Space, as_tuples
+from lanas.trials import Trial
 
 ROOT = Path(__file__).resolve().parents[1]
 SHOWN = 150  # trials that the plot shows, and within which the best should be found

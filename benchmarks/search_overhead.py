@@ -23,8 +23,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lanas import optimisers
-from supernet.run import Trial
-from supernet.space import Choice, Space, as_tuples
+from lanas.space import Choice, Space, as_tuples
+from lanas.trials import Trial
 
 NODES, OPERATIONS = 10, 2
 OPTUNA = ("tpe", "nsga2")  # slow to replay; left out unless asked for

@@ -37,15 +37,15 @@ from rich.table import Table
 from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 
-from supernet import cli
-from supernet.augment import Augment
-from supernet.data import Data, load
-from supernet.evaluate import SupernetEvaluator, recalibrate, score
-from supernet.extremes import extremes
-from supernet.space import Arch, as_tuples
+from lanas.space import Arch, as_tuples
+from supernet.cli import arguments as cli
+from supernet.data.augment import Augment
+from supernet.data.sets import Data, load
+from supernet.data.tasks import classification
+from supernet.network import extract
+from supernet.score.extremes import extremes
+from supernet.score.inherited import SupernetEvaluator, recalibrate, score
 from supernet.spaces import check_data, network, shape
-from supernet.subnet import extract
-from supernet.task import classification
 
 Clock = Callable[[Callable[[], Any]], float]  # how many seconds a call takes
 Times = dict[str, list[float]]  # seconds, of pairs in the same places
@@ -184,7 +184,7 @@ def race(
 
 
 def stepper(net: nn.Module, data: Data, batch: int, arch: Arch | None) -> Callable[[], None]:
-    """One optimiser step of `net`, as `supernet.training.Training` takes it."""
+    """One optimiser step of `net`, as `supernet.training.loop.Training` takes it."""
     images, labels = next(iter(data.batches("train", batch, seed=0)))
     augment, task = Augment(data, crop=data.crop), classification()
     optimizer = torch.optim.SGD(param_groups_weight_decay(net, 5e-4), 0.01, 0.9, nesterov=True)

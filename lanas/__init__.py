@@ -1,4 +1,4 @@
-"""Latent Action NAS (arXiv 1906.06832): search over any `supernet.space.Space`, by ask and tell."""
+"""Latent Action NAS (arXiv 1906.06832): search over any `lanas.space.Space`, by ask and tell."""
 
 from importlib.util import find_spec
 

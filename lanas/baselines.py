@@ -9,8 +9,8 @@ import numpy as np
 from lanas.optimiser import LEARNED, Optimiser
 from lanas.pareto import dominance_counts
 from lanas.region import HalfSpaces, neighbours
+from lanas.space import Arch, Archs, Floats, Space, as_tuples
 from lanas.surrogate import Kernel, learn_kernel, pick
-from supernet.space import Arch, Archs, Floats, Space, as_tuples
 
 Pending = dict[Arch, None]  # asked for and not told, in order
 

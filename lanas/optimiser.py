@@ -10,8 +10,10 @@ from typing import Any, Literal
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from lanas.memory import Memory, Rows, raw_rewards
+from lanas.errors import UserError
+from lanas.history import Memory, Rows, raw_rewards
 from lanas.region import Bools, HalfSpaces, everything, find_starts, neighbours, walk
+from lanas.space import Arch, Archs, Floats, Space, as_tuples
 from lanas.surrogate import (
     Kernel,
     expected_improvement,
@@ -20,9 +22,7 @@ from lanas.surrogate import (
     pick,
 )
 from lanas.tree import Tree, learn, region, route, splits_in_words
-from supernet.errors import UserError
-from supernet.run import Trial
-from supernet.space import Arch, Archs, Floats, Space, as_tuples
+from lanas.trials import Trial
 
 Predicate = Callable[[Archs], Bools]
 

@@ -8,7 +8,7 @@ point dominates it, and it dominates none.
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from supernet.space import Floats
+from lanas.space import Floats
 
 Ints = NDArray[np.int64]
 CHUNK = 255  # points compared at once with all: what a byte can count

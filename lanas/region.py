@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from supernet.space import Arch, Archs, Floats, Space, as_tuples
+from lanas.space import Arch, Archs, Floats, Space, as_tuples
 
 Bools = NDArray[np.bool_]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from supernet.space import Floats
+from lanas.space import Floats
 
 NOISES = (1e-4, 1e-2, 1e-1, 4e-1)  # variance of the noise in units of the kernel's
 JITTER = 1e-9  # added to it, for trials of one architecture

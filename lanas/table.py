@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from supernet.errors import UserError, one_line
-from supernet.run import Trial
-from supernet.space import Arch, Archs, Choice, Floats, Space, as_tuples
+from lanas.errors import UserError, one_line
+from lanas.space import Arch, Archs, Choice, Floats, Space, as_tuples
+from lanas.trials import Trial
 
 Columns = dict[str, NDArray[Any]]
 ARCHITECTURE = ("ops", "arch", "architecture")

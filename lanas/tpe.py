@@ -12,7 +12,7 @@ import numpy as np
 
 from lanas.baselines import Guided, Pending
 from lanas.region import HalfSpaces
-from supernet.space import Arch, Archs, Space, as_tuples
+from lanas.space import Arch, Archs, Space, as_tuples
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lanas.region import HalfSpaces, on_grid
-from supernet.space import Floats, Space
+from lanas.space import Floats, Space
 
 RIDGE = 1.0  # penalty on the weights; encodings have entries of 0 and 1
 

@@ -16,11 +16,11 @@ def load(folder: str | Path) -> "nn.Module":
     """
     import torch
 
-    from supernet.errors import UserError
-    from supernet.export import Deployed, load_weights
-    from supernet.own import located
+    from lanas.errors import UserError
+    from supernet.export.formats import Deployed, load_weights
     from supernet.run import read_json
     from supernet.spaces import network
+    from supernet.spaces.own import located
 
     folder = Path(folder)
     if not (folder / "config.json").is_file():

@@ -1,19 +1,17 @@
-"""The run folder: its settings, atomic files and the append-only log of trials."""
+"""The run folder: its settings, atomic files and its lock."""
 
-import errno
 import fcntl
 import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from supernet.devices import rank
-from supernet.errors import UserError
-from supernet.space import Arch
+from lanas.errors import UserError
+from supernet.process import rank
 
 # -- files -------------------------------------------------------------------------------------
 
@@ -151,74 +149,3 @@ def lock(folder: Path) -> Iterator[None]:
         except OSError:
             raise UserError(f"another process is writing to {str(folder)!r}") from None
         yield
-
-
-# -- trials ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One evaluated architecture.
-
-    score: higher is better (a fraction for accuracy); None where the evaluation failed.
-    costs: by name, in units of the name's own (`macs`, `params` counts; `latency` ms).
-    metric: what was measured, where the score was made of it and of more; else None.
-    """
-
-    arch: Arch
-    score: float | None
-    costs: dict[str, float] = field(default_factory=dict)
-    seconds: float = 0.0
-    error: str | None = None
-    metric: float | None = None
-
-
-class TrialLog:
-    """Append-only JSONL, one line a trial, flushed and synced before `append` returns.
-
-    A torn last line is what a kill leaves: it is dropped. A broken line anywhere else is an error
-    that names it. `trials` holds what is on disk, in order. Reading changes nothing there.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.trials: list[Trial] = []
-        content = path.read_bytes() if path.exists() else b""
-        self._end = content.rfind(b"\n") + 1  # bytes of whole lines
-        for number, line in enumerate(content[: self._end].split(b"\n")[:-1], 1):
-            self.trials.append(_read(line, f"{path} line {number}"))
-
-    def __len__(self) -> int:
-        return len(self.trials)
-
-    def append(self, trial: Trial) -> None:
-        """Put one trial on disk; on a full disk UserError is raised and the log is as it was."""
-        record: dict[str, Any] = {"trial": len(self.trials), "arch": trial.arch}
-        record |= {"score": trial.score, "costs": trial.costs, "seconds": round(trial.seconds, 4)}
-        given = {"error": trial.error, "metric": trial.metric}
-        record |= {name: value for name, value in given.items() if value is not None}
-        line = json.dumps(record, allow_nan=False).encode() + b"\n"
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "ab", buffering=0) as file:
-            try:
-                os.ftruncate(file.fileno(), self._end)  # drops a torn line
-                if file.write(line) != len(line):
-                    raise OSError(errno.ENOSPC, "line not written in full; is the disk full?")
-                os.fsync(file.fileno())
-            except OSError as error:
-                os.ftruncate(file.fileno(), self._end)
-                raise UserError(f"{self.path} cannot be written: {error.strerror}") from None
-        self._end += len(line)
-        self.trials.append(trial)
-
-
-def _read(line: bytes, where: str) -> Trial:
-    try:
-        record = json.loads(line)
-        arch = tuple(int(i) for i in record["arch"])
-        score = None if record["score"] is None else float(record["score"])
-        costs = {str(name): float(value) for name, value in record["costs"].items()}
-        metric = None if record.get("metric") is None else float(record["metric"])
-        return Trial(arch, score, costs, float(record["seconds"]), record.get("error"), metric)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{where} is broken: {error!r}; mend or remove that line") from None

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from supernet.data import Data, load
+from supernet.data.sets import Data, load
 from tests.images import npz
 from tests.scripts import RETRAIN, SEARCH, TINY, answer
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from supernet.data import Data
+from supernet.data.sets import Data
 
 
 def arrays(**changes: Any) -> dict[str, np.ndarray]:

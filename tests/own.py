@@ -6,7 +6,7 @@ SPACE = """
 import numpy as np
 from torch import nn
 
-from supernet.space import Choice, Space
+from lanas.space import Choice, Space
 
 KERNEL = {"one": 1, "two": 3, "x": 1, "y": 3}
 

@@ -18,7 +18,8 @@ from unittest.mock import patch
 
 from torch import nn
 
-from supernet import cli, cost
+from supernet.cli import arguments as cli
+from supernet.score import counted as cost
 
 TINY = ("--width", 4, "--depth", 1, "--epochs", 3, "--threads", 1)  # a supernet in a second
 TRIALS = 12
@@ -82,9 +83,22 @@ def tree(folder: Path) -> dict[str, tuple[int, bytes | None]]:
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
     [
-        *("train_supernet", "search", "retrain", "lanas.report", "sklearn.datasets", "torch.onnx"),
+        *(
+            "train_supernet",
+            "search",
+            "retrain",
+            "supernet.report.tables",
+            "sklearn.datasets",
+            "torch.onnx",
+        ),
         "torch._dynamo",
-        *("supernet.training", "supernet.evaluate", "supernet.export", "onnxruntime", "onnxscript"),
+        *(
+            "supernet.training.loop",
+            "supernet.score.inherited",
+            "supernet.export.formats",
+            "onnxruntime",
+            "onnxscript",
+        ),
     ]
 )
 

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from supernet.augment import Augment
-from supernet.data import Data
-from supernet.errors import UserError
+from lanas.errors import UserError
+from supernet.data.augment import Augment
+from supernet.data.sets import Data
 
 # -- augmentation ------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from tests.test_bad_input import refused
 from tests.test_own_space import OPTIONS, SEARCH, TINY
 from tests.test_rules import PRODUCT
 
-CHECK = "python -m supernet.spaces.check"
+CHECK = "python -m supernet.rules"
 
 
 @pytest.mark.parametrize(
@@ -110,4 +110,4 @@ def test_a_run_whose_file_and_copy_are_gone(tmp_path: Path) -> None:
 def test_the_check_of_what_is_no_space(tmp_path: Path) -> None:
     path = write(tmp_path, ("import numpy", "import numpi"))
     for name, says in ((path, "'numpi'"), ("nb301", "unknown space"), ("nothing.py", "no such")):
-        refused("supernet.spaces.check", name, says=(says,), untouched=tmp_path)
+        refused("supernet.rules.__main__", name, says=(says,), untouched=tmp_path)

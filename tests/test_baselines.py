@@ -19,8 +19,8 @@ from lanas import (
     RegularisedEvolution,
     optimisers,
 )
-from supernet.run import Trial
-from supernet.space import Arch, Archs, Space, as_tuples
+from lanas.space import Arch, Archs, Space, as_tuples
+from lanas.trials import Trial
 from tests import toys
 
 PLAIN = toys.plain(5, 4)

@@ -11,8 +11,8 @@ from scipy.stats import chi2, hypergeom
 
 from lanas import HalfSpaces, Optimiser, optimisers
 from lanas.region import budget
-from supernet.run import Trial
-from supernet.space import Arch, Choice, Space, as_tuples
+from lanas.space import Arch, Choice, Space, as_tuples
+from lanas.trials import Trial
 from tests import toys
 
 REPLAYED = {"tpe": 120, "nsga2": 120}  # trials, a multiple of every batch; others 504

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from supernet.augment import Augment
-from supernet.data import Data, load
-from supernet.errors import UserError
+from lanas.errors import UserError
+from supernet.data.augment import Augment
+from supernet.data.sets import Data, load
 from tests.images import arrays, epoch, npz
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"

@@ -14,13 +14,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from supernet import cli
-from supernet.augment import Augment
-from supernet.data import Data, load
-from supernet.space import Arch, Choice, Space
-from supernet.strategies import uniform
-from supernet.task import classification
-from supernet.training import Training, fit
+from lanas.space import Arch, Choice, Space
+from supernet.cli import arguments as cli
+from supernet.data.augment import Augment
+from supernet.data.sets import Data, load
+from supernet.data.tasks import classification
+from supernet.training.loop import Training, fit
+from supernet.training.strategies import uniform
 from tests import scripts
 from tests.scripts import answer, said, start
 
@@ -95,7 +95,7 @@ def _train_and_save(folder: Path, name: str) -> None:
 def _command(*argv: object) -> None:
     """train_supernet.py in this process; the weights as they end in it are saved."""
     import train_supernet
-    from supernet import export
+    from supernet.export import formats as export
 
     kept = Path(f"{argv[0]}.weights{os.environ['LOCAL_RANK']}.pt")
     save = export.save_weights
@@ -167,7 +167,7 @@ def test_two_devices_train_as_one(tmp_path: Path) -> None:
 
 def _retrain(*argv: object) -> None:
     import retrain
-    from supernet import export
+    from supernet.export import formats as export
 
     export.export = lambda *_: {}
     sys.argv = ["retrain.py", *map(str, argv)]

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from supernet.elastic import ElasticBatchNorm2d, ElasticConv2d, ElasticLinear
-from supernet.evaluate import recalibrate
+from supernet.layers.elastic import ElasticBatchNorm2d, ElasticConv2d, ElasticLinear
+from supernet.score.inherited import recalibrate
 
 
 def drawn(layer: nn.Module) -> nn.Module:
@@ -101,16 +101,15 @@ def test_a_slice_of_batch_norm_is_the_plain_one(momentum: float | None, channels
     assert torch.allclose(whole(x), plain(x), atol=1e-5)
 
 
-def test_recalibration_is_the_mean_over_batches_whatever_ran_before() -> None:
+def test_recalibration_is_of_all_images_whatever_ran_before() -> None:
     norm = ElasticBatchNorm2d(6)
     for channels in (6, 4, 6, 2):
         norm(torch.randn(8, channels, 2, 2) * 9 + 3)  # other paths
     batches = [torch.randn(8, 4, 3, 3) * 2 - 1 for _ in range(3)]
     recalibrate(_Path(norm), [norm], (), batches)
-    means = torch.stack([x.mean((0, 2, 3)) for x in batches]).mean(0)
-    variances = torch.stack([x.var((0, 2, 3)) for x in batches]).mean(0)
-    assert torch.allclose(norm.running_mean[:4], means, atol=1e-5)
-    assert torch.allclose(norm.running_var[:4], variances, atol=1e-4)
+    values = torch.cat(batches)
+    assert torch.allclose(norm.running_mean[:4], values.mean((0, 2, 3)), atol=1e-5)
+    assert torch.allclose(norm.running_var[:4], values.var((0, 2, 3)), atol=1e-4)
 
 
 class _Path(nn.Module):

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supernet.cost import LinearCost, of_supernet, size_factor
-from supernet.data import Data, load
-from supernet.errors import UserError
-from supernet.evaluate import SupernetEvaluator, calibration_batches, recalibrate
-from supernet.space import Arch, Choice, Floats, Space, as_tuples
+from lanas.errors import UserError
+from lanas.space import Arch, Choice, Floats, Space, as_tuples
+from supernet.data.sets import Data, load
+from supernet.data.tasks import classification
+from supernet.score.counted import LinearCost, of_supernet, size_factor
+from supernet.score.inherited import SupernetEvaluator, calibration_batches, recalibrate
 from supernet.spaces import network
-from supernet.task import classification
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supernet.export import Deployed, export, rounding
+from supernet.export.formats import Deployed, export, rounding
 from supernet.spaces import network
 
 CONFIG: dict[str, Any] = {
@@ -36,7 +36,7 @@ def test_a_file_of_another_network_is_an_error(
 ) -> None:
     for name in ("onnx", "pt2"):
         monkeypatch.setattr(
-            f"supernet.export.to_{name}",
+            f"supernet.export.formats.to_{name}",
             lambda model, _, x, off=float(name == form): (
                 lambda images: model(torch.from_numpy(images)).detach().numpy() + 3e-4 * off
             ),

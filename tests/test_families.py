@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from supernet.cost import Remembered, count, of_supernet, on_meta
-from supernet.space import Arch, as_tuples
+from lanas.space import Arch, as_tuples
+from supernet.network import extract, inherited
+from supernet.score.counted import Remembered, count, of_supernet, on_meta
 from supernet.spaces import names, network
-from supernet.subnet import extract, inherited
 
 TINY: dict[str, dict[str, Any]] = {
     "nb201": {"width": 4, "depth": [1, 2, 1]},

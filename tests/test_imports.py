@@ -1,6 +1,7 @@
-"""Imports run one way: scripts, then lanas and supernet; what is data imports no torch."""
+"""Imports run one way, folder by folder; what is data imports no torch."""
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -8,20 +9,23 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ["train_supernet", "search", "retrain"]
-LIGHT = ["errors", "space", "strategies", "run", "own", "progress"]  # numpy at most
-FAMILY_FREE = [
-    "training",
-    "evaluate",
-    "cost",
-    "export",
-    "subnet",
-    "data",
-    "augment",
-    "task",
-    "teachers",
-    "devices",
-    "extremes",
-]
+HEAVY = {"torch", "torchvision", "timm", "pytorch_lightning"}
+# Each room and those below it that it may import from; a room may always import from itself.
+ROOMS = {
+    "lanas": set(),
+    "process": {"lanas"},
+    "progress": {"lanas"},
+    "run": {"lanas", "process"},
+    "network": {"lanas"},
+    "layers": {"lanas"},
+    "spaces": {"lanas", "run", "network", "layers"},
+    "data": {"lanas", "process", "run"},
+    "score": {"lanas", "run", "progress", "network", "data", "layers"},
+    "training": {"lanas", "process", "progress", "run", "network", "layers", "data", "score"},
+    "export": {"lanas", "run", "network", "data"},
+    "report": {"lanas", "run", "progress"},
+}
+TORCH_FREE = ["run", "process", "progress"]  # beside all of lanas
 
 
 def imported(path: Path, *, everywhere: bool = True) -> set[str]:
@@ -41,33 +45,69 @@ def tops(modules: set[str]) -> set[str]:
     return {module.split(".")[0] for module in modules}
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "lanas").glob("*.py")), ids=lambda p: p.stem)
-def test_lanas_sees_spaces_and_runs_and_no_torch(path: Path) -> None:
-    modules = imported(path)
-    assert not tops(modules) & {"torch", "torchvision", "timm", "pytorch_lightning", *SCRIPTS}
-    own = {m for m in modules if m.startswith("supernet.") and m.count(".") == 1}
-    assert own <= {f"supernet.{name}" for name in ("space", "run", "errors", "progress")}
-    assert "supernet" not in modules
+def room(module: str) -> str | None:
+    """The room that a module stands in; None for what is not ours, or is `supernet` itself."""
+    first, _, rest = module.partition(".")
+    if first == "lanas":
+        return "lanas"
+    return rest.split(".")[0] if first == "supernet" and rest else None
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "supernet").rglob("*.py")), ids=lambda p: p.stem)
-def test_supernet_never_sees_lanas_or_a_script(path: Path) -> None:
-    assert not tops(imported(path)) & {"lanas", *SCRIPTS}
+def files(name: str) -> list[Path]:
+    if name == "lanas":
+        return sorted((ROOT / "lanas").rglob("*.py"))
+    single = ROOT / "supernet" / f"{name}.py"
+    return [single] if single.is_file() else sorted((ROOT / "supernet" / name).rglob("*.py"))
 
 
-@pytest.mark.parametrize("name", LIGHT)
-def test_what_is_data_needs_numpy_at_most(name: str) -> None:
-    allowed = sys.stdlib_module_names | {"numpy", "supernet"}
-    assert tops(imported(ROOT / "supernet" / f"{name}.py")) <= allowed
+@pytest.mark.parametrize("name", ROOMS)
+def test_a_room_imports_from_those_below_it(name: str) -> None:
+    assert files(name)
+    for path in files(name):
+        seen = {found for module in imported(path) if (found := room(module))}
+        assert seen & (ROOMS.keys() | {"rules", "cli", "api"}) <= ROOMS[name] | {name}, path
 
 
-@pytest.mark.parametrize("name", FAMILY_FREE)
-def test_only_scripts_and_load_name_a_family(name: str) -> None:
-    modules = imported(ROOT / "supernet" / f"{name}.py")
-    assert not any(module.startswith("supernet.spaces") for module in modules)
+def test_every_folder_is_a_room() -> None:
+    folders = {path.parent.name for path in (ROOT / "supernet").glob("*/__init__.py")}
+    assert folders <= ROOMS.keys() | {"rules", "cli"}
+
+
+@pytest.mark.parametrize("name", ["lanas", *TORCH_FREE])
+def test_what_is_data_imports_nothing_heavy(name: str) -> None:
+    for path in files(name):
+        assert not tops(imported(path)) & {*HEAVY, *SCRIPTS}, path
+        assert name != "lanas" or "supernet" not in tops(imported(path)), path
+
+
+def test_a_table_is_searched_where_torch_cannot_be_imported(tmp_path: Path) -> None:
+    """The whole of lanas, with torch and supernet blocked."""
+    code = """
+import sys
+for name in ("torch", "torchvision", "timm", "pytorch_lightning", "supernet"):
+    sys.modules[name] = None
+import numpy as np
+from lanas import LaNAS, Table
+from lanas.space import Choice, Space
+space = Space("s", tuple(Choice(f"c{i}", ("a", "b", "c")) for i in range(4)))
+archs = space.enumerate()
+np.savez("table.npz", ops=archs, score=archs.sum(1).astype(float))
+table, optimiser = Table.load("table.npz", space), LaNAS(space, seed=0)
+for _ in range(30):
+    optimiser.tell(list(table(optimiser.ask(1))))
+print(int(optimiser.archs.sum(1).max()))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout.strip(), done.stderr) == ("8", "")
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_scripts_import_nothing_heavy_at_their_top(name: str) -> None:
-    heavy = {"torch", "torchvision", "timm", "pytorch_lightning", "sklearn", "scipy", "rich"}
+    heavy = {*HEAVY, "sklearn", "scipy", "rich"}
     assert not tops(imported(ROOT / f"{name}.py", everywhere=False)) & heavy

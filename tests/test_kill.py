@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 import supernet
-from supernet.run import TrialLog
+from lanas.trials import TrialLog
 from tests.scripts import RETRAIN, SEARCH, TRIALS, answer, finish, said, start, stop_when
 
 EPOCHS = 8

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from supernet import latency
-from supernet.errors import UserError
-from supernet.space import Choice, Space
+from lanas.errors import UserError
+from lanas.space import Choice, Space
+from supernet.score import latency
 from supernet.spaces import nb201, network
 from tests.scripts import answer
 
@@ -98,7 +98,7 @@ def test_a_search_keeps_a_latency_budget_and_measures_what_it_shows(run: Path) -
                   "latency", "--max-latency", "5.05", "--latency-table", table)  # fmt: skip
     assert done.status == 0, done.err
     assert "Pareto front" in done.out and "ms measured" in done.out
-    from supernet.run import TrialLog
+    from lanas.trials import TrialLog
 
     trials = TrialLog(run / "search" / "trials.jsonl").trials
     assert len(trials) == 25

@@ -14,16 +14,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import search
-from lanas.report import ranked
-from supernet import latency
-from supernet.cost import CostPerOption, count, of_supernet
-from supernet.errors import UserError
-from supernet.evaluate import recalibrate
-from supernet.export import export
-from supernet.run import TrialLog
-from supernet.space import Arch, as_tuples
+from lanas.errors import UserError
+from lanas.space import Arch, as_tuples
+from lanas.trials import TrialLog
+from supernet.export.formats import export
+from supernet.network import extract, input_shape
+from supernet.report.tables import ranked
+from supernet.score import latency
+from supernet.score.counted import CostPerOption, count, of_supernet
+from supernet.score.inherited import recalibrate
 from supernet.spaces import mbconv, network
-from supernet.subnet import extract, input_shape
 from tests.scripts import answer
 
 ROOT = Path(__file__).parents[1]
@@ -235,9 +235,9 @@ def test_the_page_loads_a_network_by_timm_alone(
     width: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The code of docs/export.md, for random architectures; the logits are not all the same."""
-    monkeypatch.setattr("supernet.export.to_onnx", lambda *_: lambda x: 0)
-    monkeypatch.setattr("supernet.export.to_pt2", lambda *_: lambda x: 0)
-    monkeypatch.setattr("supernet.export.TOLERANCE", float("inf"))
+    monkeypatch.setattr("supernet.export.formats.to_onnx", lambda *_: lambda x: 0)
+    monkeypatch.setattr("supernet.export.formats.to_pt2", lambda *_: lambda x: 0)
+    monkeypatch.setattr("supernet.export.formats.TOLERANCE", float("inf"))
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/export.md").read_text(), re.DOTALL)
     code = code.replace("runs/imagenet/retrain/ARCHITECTURE", str(tmp_path))
     net = tiny(width=width)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supernet.ops import DropPath, FactorizedReduce
-from supernet.space import Arch, Archs, as_tuples
+from lanas.space import Arch, Archs, as_tuples
+from supernet.layers.operations import DropPath, FactorizedReduce
 from supernet.spaces import nasnet, network
 from supernet.spaces.nasnet import CELLS, INPUTS, NODES, OPERATIONS
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from supernet.ops import Depthwise, MBConv, ReLUConvBN, conv, start_as_identity
+from supernet.layers.operations import Depthwise, MBConv, ReLUConvBN, conv, start_as_identity
 
 
 def test_a_convolution_that_starts_as_identity_lets_the_signal_through() -> None:

@@ -14,13 +14,13 @@ from scipy.stats import chi2, norm, rankdata
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from lanas import HalfSpaces, LaNAS, RandomSearch, optimisers
-from lanas.memory import normal_scores, raw_rewards
+from lanas.errors import UserError
+from lanas.history import normal_scores, raw_rewards
 from lanas.optimiser import Optimiser, descend
 from lanas.region import budget, everything, solve
+from lanas.space import Arch, Choice, Space, as_tuples
 from lanas.tree import learn, route
-from supernet.errors import UserError
-from supernet.run import Trial
-from supernet.space import Arch, Choice, Space, as_tuples
+from lanas.trials import Trial
 from tests import toys
 
 MIXED = toys.with_pairs(toys.mixed(), seed=1)

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 import supernet
-from supernet import own, spaces
-from supernet.errors import UserError
+from lanas.errors import UserError
+from supernet import spaces
+from supernet.spaces import own
 from tests.own import write
 from tests.scripts import answer, tree
 
@@ -38,7 +39,7 @@ def test_its_spaces_keep_every_rule(
 ) -> None:
     (tmp_path / FILES[block]).write_text(BLOCKS[block])
     monkeypatch.chdir(tmp_path)
-    done = answer("supernet.spaces.check", FILES[block], *flags)
+    done = answer("supernet.rules.__main__", FILES[block], *flags)
     assert (done.status, done.err) == (0, ""), done.out
     assert done.out.splitlines()[-1] == f"{FILES[block]} keeps all 15 rules"
 
@@ -124,7 +125,7 @@ OPTIONS = (  # SPACE with an option, a width that is a multiplier, and a word on
     ('("one", "two"))\n', "tuple(names))\n"),
     ("classes, channels):", "classes, channels, width):"),
     ("channels=channels)", "channels=channels, width=width)"),
-    ("def conv(", "def check_data(space, shape):\n    from supernet.errors import UserError\n\n"
+    ("def conv(", "def check_data(space, shape):\n    from lanas.errors import UserError\n\n"
      "    if shape[1] < 8:\n        raise UserError(f'{space.name}: images of {shape} given, "
      "allowed are 8 pixels or more')\n\n\ndef conv("),
 )  # fmt: skip

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from supernet.cost import count, of_supernet, on_meta
-from supernet.space import Arch, as_tuples
+from lanas.space import Arch, as_tuples
+from supernet.network import extract
+from supernet.score.counted import count, of_supernet, on_meta
 from supernet.spaces import macro, nb201, network
-from supernet.subnet import extract
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 TABLES = {

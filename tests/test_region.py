@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import chi2
 
 from lanas.region import HalfSpaces, budget, everything, on_grid, solve, tables, walk
-from supernet.space import Choice, Space
+from lanas.space import Choice, Space
 from tests import toys
 
 

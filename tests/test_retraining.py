@@ -14,15 +14,15 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-import supernet.export
-from supernet.augment import Augment
-from supernet.cost import count
-from supernet.data import Data
-from supernet.export import save_weights
-from supernet.ops import DropPath
+import supernet.export.formats
+from supernet.data.augment import Augment
+from supernet.data.sets import Data
+from supernet.data.tasks import classification
+from supernet.export.formats import save_weights
+from supernet.layers.operations import DropPath
+from supernet.score.counted import count
 from supernet.spaces import nasnet, network
-from supernet.task import classification
-from supernet.training import AUXILIARY, Training, fit
+from supernet.training.loop import AUXILIARY, Training, fit
 from tests.images import cifar10
 from tests.scripts import answer, tree
 
@@ -113,7 +113,7 @@ def test_a_stopped_retraining_is_the_undisturbed_one(
         save_weights(net, folder / "model.safetensors")
         return {}
 
-    monkeypatch.setattr(supernet.export, "export", only_weights)
+    monkeypatch.setattr(supernet.export.formats, "export", only_weights)
     for tag, change in (("straight", ()), ("calm", ("--drop-path", 0))):
         assert answer("retrain", *command, "--tag", tag, *change).status == 0
         same = load_file(f"{folder}-{tag}/model.safetensors")
@@ -150,7 +150,7 @@ def test_the_recipe_starts_on_real_images(tmp_path: Path, monkeypatch: pytest.Mo
     assert "supernet nasnet of 3,534,808,937,020,784,640,000 architectures" in done.out
     done = answer("search", run, *here, "--trials", 2, "--calibration-images", 72)
     assert (done.status, done.err) == (0, "")
-    monkeypatch.setattr(supernet.export, "export", lambda *_: {})
+    monkeypatch.setattr(supernet.export.formats, "export", lambda *_: {})
     done = answer("retrain", run, *here, "--epochs", 1)
     assert (done.status, done.err) == (0, "")
     (folder,) = (run / "retrain").iterdir()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from supernet.errors import UserError
+from lanas.errors import UserError
 from supernet.rules import RULES, Finding, Subject, build, findings, require_basics, space
 from supernet.spaces import network, shape, space_of
 from tests.own import write
@@ -123,7 +123,7 @@ def test_every_rule_has_a_space_that_breaks_it() -> None:
 
 
 def test_a_space_that_keeps_them_all(tmp_path: Path) -> None:
-    done = answer("supernet.spaces.check", write(tmp_path), "--image-size", 8)
+    done = answer("supernet.rules.__main__", write(tmp_path), "--image-size", 8)
     assert (done.status, done.err) == (0, "")
     *lines, last = done.out.splitlines()
     assert [line.split()[:2] for line in lines] == [["holds", name] for name in BY_NAME]
@@ -132,7 +132,7 @@ def test_a_space_that_keeps_them_all(tmp_path: Path) -> None:
 
 def test_later_rules_are_not_run_without_a_network(tmp_path: Path) -> None:
     path = write(tmp_path, ("dict(classes=classes, ", "dict("))
-    done = answer("supernet.spaces.check", path, "--image-size", 8)
+    done = answer("supernet.rules.__main__", path, "--image-size", 8)
     assert (done.status, done.err) == (1, "")
     assert [line.split()[0] for line in done.out.splitlines()[:-1]] == (
         ["holds"] * 5 + ["BROKEN"] + ["not"] * 9
@@ -153,6 +153,6 @@ def test_a_built_in_space_keeps_the_basics(name: str) -> None:
 def test_the_first_broken_rule_is_named_when_training_starts(tmp_path: Path) -> None:
     path = write(tmp_path, ("return self.head(x.mean((2, 3)))", "return x"))
     s = subject(path)
-    says = r"tiny.py' breaks the rule forward: .*\[3, 10\].*at a=.*spaces.check .*tiny.py tries"
+    says = r"tiny.py' breaks the rule forward: .*\[3, 10\].*at a=.*supernet.rules .*tiny.py tries"
     with pytest.raises(UserError, match=says):
         require_basics(s.network, network(**s.network), s.shape)

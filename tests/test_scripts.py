@@ -12,21 +12,22 @@ import numpy as np
 import pytest
 import torch
 
-import supernet.data
-import supernet.evaluate
-import supernet.export
-from supernet.augment import Augment
-from supernet.cost import LinearCost
-from supernet.data import Data
-from supernet.errors import UserError
-from supernet.evaluate import SupernetEvaluator
-from supernet.export import load_weights
-from supernet.run import Run, TrialLog
-from supernet.space import arch_id
+import supernet.data.sets
+import supernet.export.formats
+import supernet.score.inherited
+from lanas.errors import UserError
+from lanas.space import arch_id
+from lanas.trials import TrialLog
+from supernet.data.augment import Augment
+from supernet.data.sets import Data
+from supernet.data.splits import read_splits
+from supernet.data.tasks import classification
+from supernet.export.formats import load_weights
+from supernet.run import Run
+from supernet.score.counted import LinearCost
+from supernet.score.inherited import SupernetEvaluator
 from supernet.spaces import family, network
-from supernet.splits import read_splits
-from supernet.task import classification
-from supernet.training import Training
+from supernet.training.loop import Training
 from tests.scripts import RETRAIN, SEARCH, TINY, TRIALS, answer, tree
 
 ROOT = Path(__file__).parents[1]
@@ -71,7 +72,7 @@ def test_the_recipe_of_the_readme(tmp_path: Path) -> None:
 
 def test_a_finished_training_is_not_done_again(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It says so, without reading data; only the defaults of the next scripts may change."""
-    monkeypatch.setattr(supernet.data, "load", lambda *_, **__: pytest.fail("data was loaded"))
+    monkeypatch.setattr(supernet.data.sets, "load", lambda *_, **__: pytest.fail("data was loaded"))
     recipe = run.parent / "recipe.yaml"
     recipe.write_text("search: {trials: 77}")
     before = tree(run)
@@ -156,14 +157,14 @@ def test_search_reads_no_test_images(run: Path, splits_read: list[str]) -> None:
 def tested(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many images each evaluation of a retrained network took; exports are left out."""
     counts: list[int] = []
-    score = supernet.evaluate.score
+    score = supernet.score.inherited.score
 
     def counted(predict: Any, batches: Any, *rest: Any) -> float:
         counts.append(sum(len(labels) for _, labels in batches))
         return score(predict, batches, *rest)
 
-    monkeypatch.setattr(supernet.evaluate, "score", counted)
-    monkeypatch.setattr(supernet.export, "export", lambda *_: {})
+    monkeypatch.setattr(supernet.score.inherited, "score", counted)
+    monkeypatch.setattr(supernet.export.formats, "export", lambda *_: {})
     return counts
 
 
@@ -299,7 +300,7 @@ def evaluator(trained: Path) -> SupernetEvaluator:
     run = Run.open(trained)
     net = network(**run.config["network"])
     load_weights(net, run.weights)
-    data = supernet.data.load("digits", splits=read_splits(trained / "splits.npz"))
+    data = supernet.data.sets.load("digits", splits=read_splits(trained / "splits.npz"))
     costs: dict[str, LinearCost] = {}
     return SupernetEvaluator(net, data, classification(), costs, images=256)
 

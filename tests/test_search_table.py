@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lanas import optimisers
-from supernet.run import TrialLog
+from lanas.trials import TrialLog
 from supernet.spaces import macro
 from tests.scripts import answer, tree
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from supernet.errors import UserError
-from supernet.space import Choice, Space, as_tuples
+from lanas.errors import UserError
+from lanas.space import Choice, Space, as_tuples
 from supernet.spaces import macro, nasnet, nb201
 
 MIXED = Space(

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from supernet.data import Data, load
-from supernet.errors import UserError
-from supernet.splits import SPLITS, read_splits, save_splits
+from lanas.errors import UserError
+from supernet.data.sets import Data, load
+from supernet.data.splits import SPLITS, read_splits, save_splits
 from tests.images import npz
 
 # -- splits ------------------------------------------------------------------------------------

@@ -7,13 +7,13 @@ from functools import partial
 import numpy as np
 import pytest
 
-from supernet import cost
-from supernet.errors import UserError
-from supernet.extremes import extremes, first
-from supernet.space import Arch, Archs, Choice, Floats, Space
+from lanas.errors import UserError
+from lanas.space import Arch, Archs, Choice, Floats, Space
+from supernet.network import extract
+from supernet.score import counted as cost
+from supernet.score.extremes import extremes, first
 from supernet.spaces import macro, names, nb201, network
-from supernet.strategies import fair, odds, sandwich, strategies, uniform, weighted
-from supernet.subnet import extract
+from supernet.training.strategies import fair, odds, sandwich, strategies, uniform, weighted
 from tests.scripts import costs_of
 from tests.test_families import TINY
 

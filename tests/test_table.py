@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from lanas import LaNAS, Table
-from supernet.errors import UserError
-from supernet.run import Trial
-from supernet.space import Space, as_tuples
+from lanas.errors import UserError
+from lanas.space import Space, as_tuples
+from lanas.trials import Trial
 from tests import toys
 
 MIXED = toys.mixed()

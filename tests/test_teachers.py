@@ -7,9 +7,9 @@ import timm
 import torch
 
 import supernet
-from supernet.data import Data
-from supernet.errors import UserError
-from supernet.teachers import load
+from lanas.errors import UserError
+from supernet.data.sets import Data
+from supernet.training.teachers import load
 from tests.scripts import TINY, answer
 
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supernet.augment import Augment
-from supernet.data import Data, load
-from supernet.space import Arch, as_tuples
+from lanas.space import Arch, as_tuples
+from supernet.data.augment import Augment
+from supernet.data.sets import Data, load
+from supernet.data.tasks import Task, classification
 from supernet.spaces import network
-from supernet.task import Task, classification
-from supernet.training import Training, fit
+from supernet.training.loop import Training, fit
 from tests import test_devices
 from tests.images import npz
 from tests.scripts import answer

@@ -9,8 +9,8 @@ import pytest
 
 from lanas.optimiser import Optimiser
 from lanas.region import HalfSpaces
-from supernet.run import Trial
-from supernet.space import Arch, Archs, Choice, Floats, Space, as_tuples
+from lanas.space import Arch, Archs, Choice, Floats, Space, as_tuples
+from lanas.trials import Trial
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from supernet import own
-from supernet.errors import UserError
-from supernet.space import Space
+from lanas.errors import UserError
+from lanas.space import Space
+from supernet.spaces import own
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def names() -> list[str]:
     """The families of this package, without importing them."""
-    return [module.name for module in pkgutil.iter_modules(__path__) if module.name != "check"]
+    return [module.name for module in pkgutil.iter_modules(__path__) if module.name != "own"]
 
 
 def resolve(name: str) -> str:

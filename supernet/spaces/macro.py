@@ -10,8 +10,8 @@ from functools import partial
 import numpy as np
 from torch import Tensor, nn
 
-from supernet.ops import MBConv, conv_bn
-from supernet.space import Arch, Archs, Choice, Space
+from lanas.space import Arch, Archs, Choice, Space
+from supernet.layers.operations import MBConv, conv_bn
 
 OPTIONS = ("identity", "mb3_k3", "mb6_k5")
 WIDTH = 32  # channels of the stem

@@ -14,9 +14,9 @@ from timm.models._efficientnet_builder import efficientnet_init_weights
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from supernet.elastic import ElasticBatchNorm2d, ElasticConv2d
-from supernet.errors import UserError
-from supernet.space import Arch, Choice, Space
+from lanas.errors import UserError
+from lanas.space import Arch, Choice, Space
+from supernet.layers.elastic import ElasticBatchNorm2d, ElasticConv2d
 
 KERNELS, EXPANSIONS = (3, 5, 7), (3, 4, 6)
 RESOLUTIONS = (128, 160, 192, 224)  # pixels, height and width

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from supernet.ops import DropPath, FactorizedReduce, ReLUConvBN, SepConv, conv_bn
-from supernet.space import Arch, Archs, Choice, Floats, Space
+from lanas.space import Arch, Archs, Choice, Floats, Space
+from supernet.layers.operations import DropPath, FactorizedReduce, ReLUConvBN, SepConv, conv_bn
 
 OPERATIONS = ("max_pool_3x3", "skip", "sep_conv_3x3", "sep_conv_5x5")
 NODES = 5

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from supernet.ops import ReLUConvBN, conv_bn
-from supernet.space import Arch, Archs, Choice, Space, as_tuples
+from lanas.space import Arch, Archs, Choice, Space, as_tuples
+from supernet.layers.operations import ReLUConvBN, conv_bn
 
 NODES = 4
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))  # from node, to node

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from supernet.errors import UserError
+from lanas.errors import UserError
 from supernet.run import atomic, write_json
 
 TOLERANCE = 1e-4  # largest difference of a logit between torch and an exported file

@@ -12,9 +12,9 @@ from rich.table import Table
 
 from lanas.optimiser import Optimiser
 from lanas.pareto import front
+from lanas.space import Arch, arch_id
+from lanas.trials import Trial
 from supernet.progress import PlainLines
-from supernet.run import Trial
-from supernet.space import Arch, arch_id
 
 UNITS = {"macs": ("MMACs", 1e6), "params": ("k params", 1e3), "latency": ("ms", 1.0)}
 

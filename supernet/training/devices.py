@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
-from supernet.errors import UserError
+from lanas.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,16 +27,6 @@ WATCHED = "LANAS_WATCHED"  # set in what `launch` starts, whose standard input i
 GRACE = 1.0  # seconds in which processes that fail together may end before they are ended
 
 # -- starting and watching -----------------------------------------------------------------------
-
-
-def launched() -> bool:
-    """Whether this process is one of several that `launch` started."""
-    return "LOCAL_RANK" in os.environ
-
-
-def rank() -> int:
-    """Which of several processes this is; 0 where there is one. It alone writes and prints."""
-    return int(os.environ.get("LOCAL_RANK", 0))
 
 
 def launch(script: str, count: int) -> None:

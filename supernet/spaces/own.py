@@ -17,11 +17,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from supernet.errors import UserError, one_line
+from lanas.errors import UserError, one_line
 from supernet.run import atomic
 
 COPY = "space.py"  # its name in a run folder and beside a retrained network
-CHECK = "python -m supernet.spaces.check"
+CHECK = "python -m supernet.rules"
 
 _files: dict[str, str] = {}  # source files that were run, and the names of their spaces
 

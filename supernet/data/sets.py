@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from supernet.augment import Augment, Files, torch_seed
-from supernet.errors import UserError, one_line
-from supernet.splits import SPLITS, Indices, check_splits, count_classes, divide, read_arrays
+from lanas.errors import UserError, one_line
+from supernet.data.augment import Augment
+from supernet.data.files import Files, torch_seed
+from supernet.data.splits import SPLITS, Indices, check_splits, count_classes, divide, read_arrays
 
 __all__ = ["NAMES", "Augment", "Batches", "Data", "load"]
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from supernet import cost
-from supernet.errors import UserError
-from supernet.space import Arch, Archs, Floats, Space, as_tuples
+from lanas.errors import UserError
+from lanas.space import Arch, Archs, Floats, Space, as_tuples
+from supernet.score import counted as cost
 
 Size = Callable[[Archs], Floats]  # archs [n, choices] to [n, criteria], compared from the left
 

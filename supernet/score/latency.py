@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from supernet.cost import Cost, CostPerOption, LinearCost
-from supernet.errors import UserError, one_line
+from lanas.errors import UserError, one_line
+from lanas.space import Archs, Floats, Space, as_tuples
+from supernet.network import input_shape
 from supernet.run import read_json, write_json
-from supernet.space import Archs, Floats, Space, as_tuples
-from supernet.subnet import input_shape
+from supernet.score.counted import Cost, CostPerOption, LinearCost
 
 RIDGE = 1e-3  # of the fit: little, against options that no sampled architecture has
 ROUNDS = 3  # passes over all architectures, the fastest of which counts: other work only adds

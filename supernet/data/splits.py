@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from supernet.errors import UserError, one_line
+from lanas.errors import UserError, one_line
 from supernet.run import atomic
 
 Indices = NDArray[np.int64]

@@ -16,12 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from supernet import cost, own, spaces
-from supernet.errors import UserError, one_line
-from supernet.export import TOLERANCE, to_onnx, to_pt2
-from supernet.space import Arch, Archs, Space, as_tuples
-from supernet.strategies import fair
-from supernet.subnet import extract
+from lanas.errors import UserError, one_line
+from lanas.space import Arch, Archs, Space, as_tuples
+from supernet import spaces
+from supernet.export.formats import TOLERANCE, to_onnx, to_pt2
+from supernet.network import extract
+from supernet.score import counted as cost
+from supernet.spaces import own
+from supernet.training.strategies import fair
 
 EQUAL = 1e-5  # largest difference of a logit, of equal networks, in units of the largest logit
 ARCHS = 24  # architectures tried, at most

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from supernet.space import Floats, Space, as_tuples
-from supernet.subnet import extract
+from lanas.space import Floats, Space, as_tuples
+from supernet.network import extract
 
 # -- counting ------------------------------------------------------------------------------------
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from supernet.errors import UserError
-from supernet.space import Arch, Floats, Space, as_tuples
+from lanas.errors import UserError
+from lanas.space import Arch, Floats, Space, as_tuples
 
 TIMES = 3.0  # as often as others is what adds parameters drawn by --strategy weighted
 
@@ -41,7 +41,7 @@ def sandwich(
     """The largest, the smallest and `random` uniform ones (BigNAS, arXiv 2003.11142, section 3).
 
     The largest comes first: it learns from the labels, the others from what it says of the same
-    images. `supernet.extremes.extremes` finds both ends.
+    images. `supernet.score.extremes.extremes` finds both ends.
     """
     return [largest, smallest, *as_tuples(space.sample(rng, random))]
 
@@ -57,7 +57,7 @@ def odds(
 ) -> list[Floats]:
     """How often `weighted` draws each option beside the others of its choice, [options] a choice.
 
-    adds: of each choice the options that add parameters, bool [options] (`supernet.cost.adding`):
+    adds: of each choice the options that add parameters, bool [options] (`counted.adding`):
     `TIMES` as often. By a uniform draw a convolution is trained in a small share of the steps and
     ranks behind what has nothing to learn (`docs/log.md`). text: `edge3=skip:4,edge0=none:0.5`, the
     options named so many times as often as that. Raises UserError where it cannot be read.

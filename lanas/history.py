@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lanas.errors import UserError
 from lanas.pareto import dominance_counts
-from supernet.errors import UserError
-from supernet.run import Trial
-from supernet.space import Arch, Archs, Floats, Space, as_tuples
+from lanas.space import Arch, Archs, Floats, Space, as_tuples
+from lanas.trials import Trial
 
 
 class Rows:

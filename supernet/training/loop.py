@@ -23,15 +23,15 @@ from timm.optim import param_groups_weight_decay
 from timm.scheduler import CosineLRScheduler
 from torch import Tensor, nn
 
-from supernet.augment import Augment
-from supernet.data import Batches, Data
-from supernet.devices import average, share
-from supernet.errors import UserError
-from supernet.ops import DropPath
+from lanas.errors import UserError
+from lanas.space import Arch
+from supernet.data.augment import Augment
+from supernet.data.sets import Batches, Data
+from supernet.data.tasks import Task
+from supernet.layers.operations import DropPath
 from supernet.progress import PlainLines
 from supernet.run import atomic
-from supernet.space import Arch
-from supernet.task import Task
+from supernet.training.devices import average, share
 
 CHECK_EVERY = 50  # steps between two looks at the losses; each look waits for the device
 REMEDY = "try a lower --lr, a smaller --clip or --precision 32, in another folder"
@@ -340,7 +340,7 @@ def _loggers(folder: Path) -> list[Logger]:
 def fit(module: Training, folder: Path, *, device: str, precision: str, devices: int = 1) -> None:
     """Train to the end, from the last finished epoch where `folder` holds one.
 
-    devices: how many processes `supernet.devices.launch` started, of which this is one.
+    devices: how many processes `supernet.training.devices.launch` started, of which this is one.
     Raises UserError where the checkpoint there cannot be read or is of another network.
     """
     resume = checkpoint_in(folder, module.net)

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from supernet.data import IMAGENET_MEAN, IMAGENET_STD, Data
-from supernet.errors import UserError, one_line
+from lanas.errors import UserError, one_line
+from supernet.data.sets import IMAGENET_MEAN, IMAGENET_STD, Data
 
 Teacher = Callable[[Tensor], Tensor]  # images normalised as the data to logits [n, classes]
 

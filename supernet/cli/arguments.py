@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from supernet import devices, own
-from supernet.errors import UserError
+from lanas.errors import UserError
+from supernet.process import launched, rank
 from supernet.run import Run, read_json
+from supernet.spaces import own
+from supernet.training import devices
 
 if TYPE_CHECKING:
-    from supernet.data import Data
+    from supernet.data.sets import Data
 
 # torch's threads spin while they wait, and forward and backward have a set each: on a machine with
 # other work that makes a step a hundred times slower. Read when torch is first imported.
@@ -89,8 +91,8 @@ def device(args: Namespace) -> str:
     name: str = args.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if devices.launched() and name == "cuda":
-        return f"cuda:{devices.rank()}"
+    if launched() and name == "cuda":
+        return f"cuda:{rank()}"
     kind, _, index = name.partition(":")
     present = {"cpu": 1, "cuda": torch.cuda.device_count()}
     if present.get(kind, 0) and (not index or (index.isdecimal() and int(index) < present[kind])):
@@ -213,7 +215,7 @@ def add_data_arguments(p: ArgumentParser) -> None:
 
 def load_data(config: dict[str, Any], device: str, workers: int, splits: Any = None) -> "Data":
     """The data that a run's settings name, with the run's own splits where given."""
-    from supernet.data import load
+    from supernet.data.sets import load
 
     return load(
         config["data"],
@@ -246,7 +248,7 @@ def one_process_a_device(args: Namespace, script: str) -> None:
     """
     if args.devices == 1:
         return
-    if devices.launched():
+    if launched():
         devices.end_with_parent()
         return
     if args.batch_size % args.devices:
@@ -325,9 +327,9 @@ def training_arguments(config: dict[str, Any], data: "Data", split: str) -> dict
 
     UserError where one of them does not fit the data or its device.
     """
-    from supernet.augment import Augment
-    from supernet.task import classification
-    from supernet.training import PRECISIONS
+    from supernet.data.augment import Augment
+    from supernet.data.tasks import classification
+    from supernet.training.loop import PRECISIONS
 
     one_of("precision", config["precision"], PRECISIONS)
     if config["precision"] == "fp16" and data.labels.device.type == "cpu":
@@ -362,6 +364,6 @@ def teacher(config: dict[str, Any], data: "Data") -> Any:
         if config["teacher_weights"] is not None:
             raise UserError(f"--teacher-weights are of a timm model, and --teacher is {name}")
         return "first" if name == "largest" else None
-    from supernet.teachers import load
+    from supernet.training.teachers import load
 
     return load(name, config["teacher_weights"], data)

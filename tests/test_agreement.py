@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from lanas.trust import best_of_top, tau
+from lanas.ranking import best_of_top, tau
 
 
 def test_tau_of_known_rankings() -> None:

@@ -1,6 +1,6 @@
 """Try every rule of the contract on a family of networks, built-in or one's own.
 
-    python -m supernet.spaces.check my_space.py
+    python -m supernet.rules my_space.py
 
 One line a rule (supernet/rules.py). Exit status 0 where all hold, 1 where one is broken, 2 where
 there is no such space or its code cannot be loaded.
@@ -10,12 +10,13 @@ import sys
 
 from jsonargparse import ArgumentParser
 
-from supernet import cli, spaces
+from supernet import spaces
+from supernet.cli import arguments as cli
 
 
 def parser() -> ArgumentParser:
     """The arguments of this command: a space, and the images and network to try it on."""
-    p = ArgumentParser(prog="supernet.spaces.check", description=__doc__.split("\n\n")[0])
+    p = ArgumentParser(prog="supernet.rules", description=__doc__.split("\n\n")[0])
     p.add_argument("space", help=f"my_space.py, package.my_space, {', '.join(spaces.names())}")
     p.add_argument("--image-size", type=cli.AtLeast(1), default=32, help="pixels of a side")
     p.add_argument("--channels", type=cli.AtLeast(1), default=3, help="of the images: 1 or 3")

@@ -9,12 +9,12 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from supernet.cost import Cost
-from supernet.data import Batches, Data
-from supernet.errors import UserError, one_line
-from supernet.run import Trial
-from supernet.space import Arch, Floats, Space
-from supernet.task import Task
+from lanas.errors import UserError, one_line
+from lanas.space import Arch, Floats, Space
+from lanas.trials import Trial
+from supernet.data.sets import Batches, Data
+from supernet.data.tasks import Task
+from supernet.score.counted import Cost
 
 
 class SupernetEvaluator:
@@ -28,7 +28,7 @@ class SupernetEvaluator:
     images: how many training images re-estimate the statistics; 0 leaves those of training.
     soft: whether the task's soft metric is the score; a trial then has both, score and metric.
     factor: by what the errors, 1 - score, of architectures are multiplied, [n]
-    (`supernet.cost.size_factor`); a trial then has both too.
+    (`supernet.score.counted.size_factor`); a trial then has both too.
     """
 
     def __init__(
@@ -102,6 +102,7 @@ def score(
     return metric, soft
 
 
+@torch.no_grad()
 def recalibrate(
     supernet: nn.Module, norms: Sequence[nn.Module], arch: Sequence[int], batches: Iterable[Tensor]
 ) -> None:

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from supernet.errors import UserError
+from lanas.errors import UserError
 
 Arch = tuple[int, ...]
 Archs = NDArray[np.int64]  # [n, choices]

@@ -1,0 +1,1 @@
+"""What the scripts share: settings, and what is said when something is wrong."""

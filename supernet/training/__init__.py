@@ -1,0 +1,1 @@
+"""Training: the loop under Lightning, strategies, teachers, several devices."""
