@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from lanas import HalfSpaces, LaNAS, Optimiser, optimisers
+from lanas import Budget, LaNAS, Optimiser, optimisers
 from lanas.errors import UserError
 from lanas.space import Arch, Space
 from lanas.trials import Trial, TrialLog
@@ -194,14 +194,14 @@ def objectives(args: Namespace, costs: Iterable[str]) -> list[str]:
 class Problem:
     """A space, what scores its architectures, and what they may cost.
 
-    budgets hold as half-spaces where a cost is linear in the encoding, as predicates where not.
+    budgets hold by construction where a cost is a sum of tables, as predicates where not.
     measure: the real latency of an architecture in ms, where there is a network to measure.
     """
 
     space: Space
     evaluate: Callable[[Iterable[Arch]], Iterator[Trial]]
     costs: tuple[str, ...]
-    budgets: HalfSpaces | None = None
+    budgets: tuple[Budget, ...] = ()
     predicates: list[Any] = field(default_factory=list)
     measure: Callable[[Arch], float] | None = None
     percent: bool = True  # whether scores are fractions, to be shown as percent
@@ -313,37 +313,25 @@ def latency(run: Run, args: Namespace, supernet: Any, shape: tuple[int, int, int
     return fitted
 
 
-def within(space: Space, costs: dict[str, "Cost"], limits: dict[str, float]) -> HalfSpaces:
-    """The budgets as half-spaces; UserError that names the smallest that something meets."""
-    from lanas.region import budget, everything
+def within(space: Space, costs: dict[str, "Cost"], limits: dict[str, float]) -> tuple[Budget, ...]:
+    """The budgets; UserError that names the smallest cost that something has."""
+    from lanas.region import within
+    from lanas.solve import smallest
 
-    region = everything(space)
+    budgets: list[Budget] = []
     for name, limit in limits.items():
-        cost = costs[name]
-        least = smallest(space, region, cost)
-        lowest = float(cost(space, [least])[0])
-        if lowest > limit:
+        least = smallest(space, within(space, budgets), cost := costs[name].tables(space))
+        assert least.arch is not None  # something meets the budgets before
+        if least.bound > limit:
             given = ", ".join(f"--max-{other} {limits[other]:g}" for other in limits)
+            at_least = "" if least.exact else "at least "
+            value = f"{at_least}{least.bound:.10g}"
             raise UserError(
                 f"{given}: no architecture meets that; the smallest {name} of one that meets "
-                f"the rest is {lowest:.10g} ({space.words(least)})"
+                f"the rest is {value} ({space.words(least.arch)})"
             )
-        # Half a unit of slack for whole numbers: the same architectures, and no rounding matters.
-        for weights, base, most in cost.rows(space, limit + 0.5 * cost.whole):
-            region &= budget(weights, base, most)
-    return region
-
-
-def smallest(space: Space, region: HalfSpaces, cost: "Cost") -> Arch:
-    """The architecture of the least cost inside `region`, in which there is something."""
-    from lanas.region import solve
-
-    found = []
-    for piece, indicator in cost.pieces(space):
-        inside = region if indicator is None else region & HalfSpaces(indicator[None], [0.5])
-        arch = solve(space, inside, piece.weights)
-        found += [] if arch is None else [arch]
-    return min(found, key=lambda arch: float(cost(space, [arch])[0]))
+        budgets.append(Budget(cost, limit + 0.5 * costs[name].whole))
+    return tuple(budgets)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ from lanas.baselines import (
     RandomSearch,
     RegularisedEvolution,
 )
+from lanas.costs import Budget, Cost, Term
 from lanas.optimiser import LaNAS, Optimiser
-from lanas.region import HalfSpaces
+from lanas.region import HalfSpaces, Region
 from lanas.table import Table
 from lanas.tpe import NSGA2, TPE
 
@@ -29,13 +30,17 @@ __all__ = [
     "NSGA2",
     "TPE",
     "BayesianSearch",
+    "Budget",
+    "Cost",
     "FixedActionMCTS",
     "HalfSpaces",
     "LaNAS",
     "LocalSearch",
     "Optimiser",
     "RandomSearch",
+    "Region",
     "RegularisedEvolution",
     "Table",
+    "Term",
     "optimisers",
 ]

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from lanas.costs import Budget
 from lanas.optimiser import LEARNED, Optimiser
 from lanas.pareto import dominance_counts
-from lanas.region import HalfSpaces, neighbours
+from lanas.region import Region, neighbours
 from lanas.space import Arch, Archs, Floats, Space, as_tuples
 from lanas.surrogate import Kernel, learn_kernel, pick
 
@@ -27,9 +28,9 @@ class Guided(Optimiser):
         `pending` grows between two of them by what was proposed.
         """
 
-    def proposals(self, pending: Sequence[Arch] = ()) -> Iterator[tuple[Arch, HalfSpaces]]:
+    def proposals(self, pending: Sequence[Arch] = ()) -> Iterator[tuple[Arch, Region]]:
         rng, taken = self.rng, self.waiting(pending)
-        uniform = self.draw(self.budgets, taken, rng)
+        uniform = self.draw(self.region, taken, rng)
         guided = self.guided(taken, rng)
         while True:
             arch = next(guided) if len(self.points) >= self.initial else None
@@ -38,7 +39,7 @@ class Guided(Optimiser):
             if arch is None:
                 return
             taken[arch] = None
-            yield arch, self.budgets
+            yield arch, self.region
 
 
 class RandomSearch(Guided):
@@ -62,7 +63,7 @@ class RegularisedEvolution(Guided):
     def __init__(
         self,
         space: Space,
-        budgets: HalfSpaces | None = None,
+        budgets: Sequence[Budget] = (),
         *,
         population: int = 20,
         tournament: int = 10,
@@ -83,7 +84,7 @@ class RegularisedEvolution(Guided):
             child = parent
             for _ in range(1 + attempt // 8):
                 child = self.space.mutate(child, rng)
-            for found in as_tuples(self._new(self.space.as_array(child), self.budgets, pending)):
+            for found in as_tuples(self._new(self.space.as_array(child), self.region, pending)):
                 return found
         return None
 
@@ -95,7 +96,7 @@ class LocalSearch(Guided):
     it has none the climb starts anew at random. With several objectives better is what dominates.
     """
 
-    def __init__(self, space: Space, budgets: HalfSpaces | None = None, **settings: Any) -> None:
+    def __init__(self, space: Space, budgets: Sequence[Budget] = (), **settings: Any) -> None:
         super().__init__(space, budgets, **settings)
         self._done = 0  # trials that the climb has taken in
         self._known: set[Arch] = set()  # they
@@ -146,7 +147,7 @@ class BayesianSearch(Guided):
     def __init__(
         self,
         space: Space,
-        budgets: HalfSpaces | None = None,
+        budgets: Sequence[Budget] = (),
         *,
         initial: int = 15,
         relearn: int = 5,
@@ -157,7 +158,7 @@ class BayesianSearch(Guided):
         self._kernel: tuple[int, Kernel] | None = None  # number of trials, what they taught
 
     def guided(self, pending: Pending, rng: np.random.Generator) -> Iterator[Arch | None]:
-        yield from self.improve(self.budgets, pending, rng, self._learned())
+        yield from self.improve(self.region, pending, rng, self._learned())
         while True:
             yield None
 
@@ -186,7 +187,7 @@ class FixedActionMCTS(Guided):
     def __init__(
         self,
         space: Space,
-        budgets: HalfSpaces | None = None,
+        budgets: Sequence[Budget] = (),
         *,
         exploration: float = 0.1,
         **settings: Any,
@@ -231,5 +232,5 @@ class FixedActionMCTS(Guided):
         archs = self.space.sample(rng, options * self.TRIES)
         archs[:, :i] = prefix[:i]
         archs[:, i] = np.repeat(np.arange(options), self.TRIES)
-        archs = self._new(archs, self.budgets, pending)
+        archs = self._new(archs, self.region, pending)
         return self.space.as_array(archs[(archs[:, :i] == prefix[:i]).all(axis=1)])

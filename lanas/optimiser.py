@@ -10,9 +10,10 @@ from typing import Any, Literal
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from lanas.costs import Bools, Budget
 from lanas.errors import UserError
 from lanas.history import Memory, Rows, raw_rewards
-from lanas.region import Bools, HalfSpaces, everything, find_starts, neighbours, walk
+from lanas.region import Region, neighbours, within
 from lanas.space import Arch, Archs, Floats, Space, as_tuples
 from lanas.surrogate import (
     Kernel,
@@ -23,6 +24,7 @@ from lanas.surrogate import (
 )
 from lanas.tree import Tree, learn, region, route, splits_in_words
 from lanas.trials import Trial
+from lanas.walk import find_starts, walk
 
 Predicate = Callable[[Archs], Bools]
 
@@ -68,7 +70,7 @@ class Optimiser(Memory, ABC):
     def __init__(
         self,
         space: Space,
-        budgets: HalfSpaces | None = None,
+        budgets: Sequence[Budget] = (),
         *,
         seed: int = 0,
         objectives: Sequence[str] = ("score",),
@@ -76,7 +78,7 @@ class Optimiser(Memory, ABC):
         enumerable: int = ENUMERABLE,
     ) -> None:
         super().__init__(space, objectives)
-        self.budgets = everything(space) if budgets is None else budgets
+        self.region = within(space, budgets)  # the whole space within the budgets
         self.seed = seed
         self.predicates = tuple(predicates)
         self._inside = Rows((), np.bool_)  # [n], whether a trial meets budgets and predicates
@@ -89,7 +91,7 @@ class Optimiser(Memory, ABC):
             self._free = inside  # the ones neither told nor outside
             found = int(inside.sum())
         else:
-            self._starts = find_starts(space, self.budgets, self.accepts if predicates else None)
+            self._starts = find_starts(space, self.region, self.accepts if predicates else None)
             found = len(self._starts)
         if not found:
             what = "the budgets and predicates" if self.predicates else "the budgets"
@@ -108,7 +110,7 @@ class Optimiser(Memory, ABC):
 
     def inside(self, archs: Archs) -> Bools:
         """Which canonical architectures [n, choices] meet budgets and predicates: bool [n]."""
-        met = self.budgets.contains(self.space.encode(archs))
+        met = self.region.contains(self.space, archs)
         met[met] = self.accepts(archs[met])
         return met
 
@@ -138,7 +140,7 @@ class Optimiser(Memory, ABC):
         return {arch: None for arch in as_tuples(archs) if arch not in self.seen}
 
     @abstractmethod
-    def proposals(self, pending: Sequence[Arch] = ()) -> Iterator[tuple[Arch, HalfSpaces]]:
+    def proposals(self, pending: Sequence[Arch] = ()) -> Iterator[tuple[Arch, Region]]:
         """From the present state on, each architecture with the region it was drawn from."""
 
     def in_words(self, count: int) -> list[str]:
@@ -151,7 +153,7 @@ class Optimiser(Memory, ABC):
         return np.random.default_rng((self.seed, len(self.points)))
 
     def draw(
-        self, inside: HalfSpaces, pending: Collection[Arch], rng: np.random.Generator
+        self, inside: Region, pending: Collection[Arch], rng: np.random.Generator
     ) -> Iterator[Arch]:
         """Architectures of a region within the budgets, neither told nor pending, uniformly.
 
@@ -166,7 +168,7 @@ class Optimiser(Memory, ABC):
 
     def improve(
         self,
-        inside: HalfSpaces,
+        inside: Region,
         pending: Collection[Arch],
         rng: np.random.Generator,
         kernel: Kernel,
@@ -177,8 +179,8 @@ class Optimiser(Memory, ABC):
         meet most of its rows, and the best of them. It takes what is pending to turn out as it
         predicts (the kriging believer, Ginsbourger et al. 2010), so that a batch spreads.
         """
-        met = self.phi @ inside.weights.T >= inside.thresholds
-        nearest = np.lexsort((-self.reward, -met.sum(axis=1)))[:LEARNED]
+        met = inside.planes.met(self.phi).sum(axis=1) + self._inside.array
+        nearest = np.lexsort((-self.reward, -met))[:LEARNED]
         phi, reward = self.phi[nearest], self.reward[nearest]
         known = fit(phi, reward, kernel)
         best = float(known.smoothed.max())
@@ -201,7 +203,7 @@ class Optimiser(Memory, ABC):
 
     def _promising(
         self,
-        inside: HalfSpaces,
+        inside: Region,
         pending: Collection[Arch],
         rng: np.random.Generator,
         parents: Archs,
@@ -218,26 +220,27 @@ class Optimiser(Memory, ABC):
         near = near[rng.permutation(len(near))[:NEAR]]
         return np.concatenate([sample, self._new(near, inside, pending)])
 
-    def _new(self, archs: Archs, inside: HalfSpaces, pending: Collection[Arch]) -> Archs:
+    def _new(self, archs: Archs, inside: Region, pending: Collection[Arch]) -> Archs:
         """Of raw points the distinct networks inside a region that are neither told nor pending."""
         # Equal networks become one, whose encoding can be another and lie outside.
         networks = dict.fromkeys(as_tuples(self.space.canonical(archs)))
         found = self.space.as_array(
             [arch for arch in networks if arch not in self.seen and arch not in pending]
         )
-        found = found[inside.contains(self.space.encode(found))]
+        found = found[inside.contains(self.space, found)]
         return found[self.accepts(found)]
 
     def _unseen(
-        self, inside: HalfSpaces, pending: Collection[Arch], rng: np.random.Generator, sweeps: int
+        self, inside: Region, pending: Collection[Arch], rng: np.random.Generator, sweeps: int
     ) -> Archs:
         """Distinct canonical architectures of a region, neither told nor pending: [n, choices]."""
         if self._listed is not None:
-            free = self._free & inside.contains(self._listed_phi)
+            free = self._free.copy()  # within the budgets
+            free &= inside.planes.contains(self._listed_phi)
             free[[self._index[arch] for arch in pending]] = False
             return self._listed[free]
-        starts = self._starts[inside.contains(self.space.encode(self._starts))]
-        members = np.flatnonzero(self._inside.array & inside.contains(self.phi))
+        starts = self._starts[inside.contains(self.space, self._starts)]
+        members = np.flatnonzero(self._inside.array & inside.planes.contains(self.phi))
         if not len(starts) + len(members):
             return starts
         drawn = rng.integers(len(starts) + len(members), size=CHAINS)
@@ -270,7 +273,7 @@ class LaNAS(Optimiser):
     def __init__(
         self,
         space: Space,
-        budgets: HalfSpaces | None = None,
+        budgets: Sequence[Budget] = (),
         *,
         draw: Literal["improvement", "uniform"] = "improvement",
         initial: int = 15,
@@ -295,7 +298,7 @@ class LaNAS(Optimiser):
         self._routed = Rows((1,), np.float64)  # [n, nodes], the nodes each trial visits
 
     @classmethod
-    def paper(cls, space: Space, budgets: HalfSpaces | None = None, **settings: Any) -> "LaNAS":
+    def paper(cls, space: Space, budgets: Sequence[Budget] = (), **settings: Any) -> "LaNAS":
         """The search as the paper has it (arXiv 1906.06832, section 3); see docs/method.md."""
         return cls(space, budgets, **(PAPER | settings))
 
@@ -334,7 +337,7 @@ class LaNAS(Optimiser):
         """One reward for each of the first `known` trials, as of then."""
         return raw_rewards(self.scores[:known]) if self.kind == "raw" else self.rewards_of(known)
 
-    def proposals(self, pending: Sequence[Arch] = ()) -> Iterator[tuple[Arch, HalfSpaces]]:
+    def proposals(self, pending: Sequence[Arch] = ()) -> Iterator[tuple[Arch, Region]]:
         rng, tree, taken = self.rng, self.tree, self.waiting(pending)
         reward = self._rewards(len(self.points))
         self._routed.append(route(tree, self.phi[len(self._routed.array) :]))
@@ -344,14 +347,14 @@ class LaNAS(Optimiser):
         visits += route(tree, self.space.encode(list(taken))).sum(axis=0)  # virtual loss
         least, most = reward.min(initial=0.0), reward.max(initial=0.0)
         c = self.exploration * (most - least if self.kind == "rank" else most)
-        regions: dict[int, HalfSpaces] = {}
+        regions: dict[int, Region] = {}
         draws: dict[int, Iterator[Arch]] = {}
         while True:
             node = descend(tree, value, visits, c)
             arch = None
             while arch is None and node >= 0:  # a region without anything unseen: one level up
                 if node not in draws:
-                    regions[node] = self.budgets & region(tree, node)
+                    regions[node] = self.region & region(tree, node)
                     if self._kernel is None:
                         draws[node] = self.draw(regions[node], taken, rng)
                     else:

@@ -5,13 +5,13 @@ seeds the sampler anew. That takes about 0.1 ms a trial.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lanas.baselines import Guided, Pending
-from lanas.region import HalfSpaces
+from lanas.costs import Budget
 from lanas.space import Arch, Archs, Space, as_tuples
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class OptunaSearch(Guided):
     initial = 0
     TRIES = 16
 
-    def __init__(self, space: Space, budgets: HalfSpaces | None = None, **settings: Any) -> None:
+    def __init__(self, space: Space, budgets: Sequence[Budget] = (), **settings: Any) -> None:
         super().__init__(space, budgets, **settings)
         from optuna.distributions import CategoricalDistribution
 
@@ -79,7 +79,7 @@ class OptunaSearch(Guided):
         for _ in range(self.TRIES):
             params = study.ask(self._choices).params
             archs = self.space.as_array([params[choice.name] for choice in self.space.choices])
-            for found in as_tuples(self._new(archs, self.budgets, pending)):
+            for found in as_tuples(self._new(archs, self.region, pending)):
                 return found
         return None
 
@@ -108,7 +108,7 @@ class NSGA2(OptunaSearch):
     def __init__(
         self,
         space: Space,
-        budgets: HalfSpaces | None = None,
+        budgets: Sequence[Budget] = (),
         *,
         population: int = 50,
         **settings: Any,

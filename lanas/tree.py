@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lanas.region import HalfSpaces, on_grid
+from lanas.costs import on_grid
+from lanas.region import HalfSpaces
 from lanas.space import Floats, Space
 
 RIDGE = 1.0  # penalty on the weights; encodings have entries of 0 and 1

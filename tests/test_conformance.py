@@ -1,7 +1,7 @@
 """One suite over every optimiser and every kind of space: what all of them promise."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2, hypergeom
 
-from lanas import HalfSpaces, Optimiser, optimisers
-from lanas.region import budget
+from lanas import Budget, Optimiser, optimisers
 from lanas.space import Arch, Choice, Space, as_tuples
 from lanas.trials import Trial
 from tests import toys
@@ -19,7 +18,7 @@ REPLAYED = {"tpe": 120, "nsga2": 120}  # trials, a multiple of every batch; othe
 SETTINGS: dict[str, dict[str, Any]] = {"nsga2": {"population": 20}}
 
 
-def make(name: str, space: Space, budgets: HalfSpaces | None = None, **more: Any) -> Optimiser:
+def make(name: str, space: Space, budgets: Sequence[Budget] = (), **more: Any) -> Optimiser:
     return optimisers[name](space, budgets, **(SETTINGS.get(name, {}) | more))
 
 
@@ -118,9 +117,8 @@ def test_proposals_are_valid_canonical_distinct_and_inside(
         )
         if cost <= limit and held
     }
-    optimiser = make(
-        name, space, budget(weights, 0, limit + 0.5), predicates=[holds], enumerable=enumerable
-    )
+    budgets = [toys.budget(space, weights, 0, limit)]
+    optimiser = make(name, space, budgets, predicates=[holds], enumerable=enumerable)
     asked = searched(optimiser, table, trials=44, batch=4)
     assert len(asked) == len(set(asked)) == min(44, len(inside))
     assert set(asked) <= inside  # of canonical architectures

@@ -152,13 +152,12 @@ def test_costs_are_exact_at_each_resolution_and_so_are_budgets() -> None:
     for name, cost in costs.items():
         assert cost(space, ends).tolist() == [cost(space, archs).min(), cost(space, archs).max()]
         limit = float(np.median(cost(space, archs)))
-        inside = search.within(space, costs, {name: limit}).contains(space.encode(archs))
+        (budget,) = search.within(space, costs, {name: limit})
+        inside = budget.contains(space, archs)
         assert np.array_equal(inside, cost(space, archs) <= limit)
         least = int(cost(space, ends[:1])[0])
-        assert search.within(space, costs, {name: least}).contains(space.encode(ends)).tolist() == [
-            True,
-            False,
-        ]
+        (budget,) = search.within(space, costs, {name: least})
+        assert budget.contains(space, ends).tolist() == [True, False]
         with pytest.raises(UserError, match=f"the smallest {name} .* is {least} "):
             search.within(space, costs, {name: least - 1})
 

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from lanas.region import HalfSpaces, budget, everything, on_grid, solve, tables, walk
+from lanas.costs import Budget, on_grid
+from lanas.region import HalfSpaces, Region, everything, tables, within
+from lanas.solve import solve
 from lanas.space import Choice, Space
+from lanas.walk import walk
 from tests import toys
 
 
@@ -20,25 +23,24 @@ def test_region_is_all_of_its_half_spaces() -> None:
             for x in phi
         ]
         assert region.contains(phi).tolist() == met
+        assert Region(region).contains(space, toys.raw_points(space)).tolist() == met
 
 
 def test_joined_regions_hold_what_both_hold() -> None:
     space, rng = toys.mixed(), np.random.default_rng(0)
-    phi = space.encode(toys.raw_points(space))
+    archs = toys.raw_points(space)
+    phi = space.encode(archs)
     a, b = toys.random_region(space, rng, 2), toys.random_region(space, rng, 3)
     assert len(a & b) == 5
     assert ((a & b).contains(phi) == (a.contains(phi) & b.contains(phi))).all()
-    assert everything(space).contains(phi).all()
-
-
-def test_budget_with_half_a_unit_is_the_integer_comparison() -> None:
-    space, rng = toys.mixed(), np.random.default_rng(0)
-    archs = toys.raw_points(space)
-    weights = rng.integers(0, 3_000_000_000, size=space.width)
-    costs = 12_345 + space.encode(archs).astype(np.int64) @ weights
-    for limit in rng.choice(costs, size=20):
-        inside = budget(weights, 12_345, limit + 0.5).contains(space.encode(archs))
-        assert (inside == (costs <= limit)).all()
+    assert everything(space).contains(space, archs).all()
+    limit = toys.budget(space, rng.integers(0, 9, size=space.width), 1, 30)
+    assert 0 < limit.contains(space, archs).sum() < len(archs)
+    for region in (Region(a, (limit,)) & b, Region(a) & Region(b, (limit,))):
+        assert len(region) == 6
+        inside = (a & b).contains(phi) & limit.contains(space, archs)
+        assert (region.contains(space, archs) == inside).all()
+        assert (region.contains(space, archs, phi) == inside).all()
 
 
 def test_sums_on_the_grid_are_exact_in_any_order() -> None:
@@ -63,19 +65,19 @@ def test_sums_on_the_grid_are_exact_in_any_order() -> None:
 def test_solve_equals_brute_force(seed: int) -> None:
     rng = np.random.default_rng(seed)
     space = toys.random_space(rng)
-    region = toys.random_region(space, rng, rows=int(rng.integers(0, 4)))
+    region = Region(toys.random_region(space, rng, rows=int(rng.integers(0, 4))))
     objective = rng.normal(size=space.width)
     phi = space.encode(toys.raw_points(space))
-    values = phi[region.contains(phi)] @ objective
-    found, best = solve(space, region), solve(space, region, objective)
+    values = phi[region.contains(space, toys.raw_points(space))] @ objective
+    found, best = solve(space, region), solve(space, region, toys.cost(space, objective))
     if not len(values):
         assert found is None
         assert best is None
     else:
         assert found is not None
         assert best is not None
-        assert region.contains(space.encode([found]))[0]
-        assert region.contains(space.encode([best]))[0]
+        assert region.contains(space, space.as_array([found]))[0]
+        assert region.contains(space, space.as_array([best]))[0]
         assert space.encode([best])[0] @ objective == pytest.approx(values.min(), abs=1e-9)
 
 
@@ -83,11 +85,12 @@ def test_solve_is_exact_where_costs_differ_by_one_in_a_hundred_million() -> None
     space, rng = toys.plain(), np.random.default_rng(0)
     weights = rng.integers(100_000_000, 100_000_040, size=space.width)
     costs = space.encode(toys.raw_points(space)) @ weights
-    least = solve(space, everything(space), weights)
+    least = solve(space, everything(space), toys.cost(space, weights, whole=True))
     assert least is not None
     assert space.encode([least])[0] @ weights == costs.min()
-    assert solve(space, budget(weights, 0, costs.min() + 0.5)) is not None
-    assert solve(space, budget(weights, 0, costs.min() - 0.5)) is None
+    for limit in (costs.min(), costs.min() - 1):
+        region = within(space, [Budget(toys.cost(space, weights, whole=True), limit)])
+        assert (solve(space, region) is not None) == (limit == costs.min())
 
 
 # -- the walk ------------------------------------------------------------------------------------
@@ -97,16 +100,16 @@ def test_solve_is_exact_where_costs_differ_by_one_in_a_hundred_million() -> None
 def test_walk_never_leaves_the_region(seed: int) -> None:
     rng = np.random.default_rng(seed)
     space = toys.mixed() if seed % 2 else toys.random_space(rng)
-    region = toys.random_region(space, rng, rows=3)
+    region = Region(toys.random_region(space, rng, rows=3))
     archs = toys.raw_points(space)
-    archs = archs[region.contains(space.encode(archs))]
+    archs = archs[region.contains(space, archs)]
     if not len(archs):
         return
     states = walk(space, region, archs[rng.integers(len(archs), size=16)], rng, sweeps=12)
     assert states.shape == (12, 16, len(space.choices))
     assert (states >= 0).all()
     assert (states < space.options).all()
-    assert region.contains(space.encode(np.concatenate(states))).all()
+    assert region.contains(space, np.concatenate(states)).all()
 
 
 def test_a_million_draws_stay_in_the_region() -> None:
@@ -114,11 +117,11 @@ def test_a_million_draws_stay_in_the_region() -> None:
     space, rng = toys.nasnet(), np.random.default_rng(0)
     start = space.sample(rng, 1)
     weights = on_grid(rng.normal(size=(5, space.width)))
-    region = HalfSpaces(weights, weights @ space.encode(start)[0] - 0.5)
+    region = Region(HalfSpaces(weights, weights @ space.encode(start)[0] - 0.5))
     state, drawn = np.repeat(start, 4_000, axis=0), 0
     for _ in range(25):
         states = walk(space, region, state, rng, sweeps=10)
-        assert region.contains(space.encode(states.reshape(-1, states.shape[-1]))).all()
+        assert region.contains(space, states.reshape(-1, states.shape[-1])).all()
         state, drawn = states[-1], drawn + states.shape[0] * states.shape[1]
     assert drawn == 1_000_000
     assert len(np.unique(state, axis=0)) > 3_000  # and they moved
@@ -135,12 +138,12 @@ def test_walk_keeps_to_the_right_side_of_planes_through_points() -> None:
         good = HalfSpaces(plane[None], np.array([threshold]))
         bad = HalfSpaces(-plane[None], np.array([np.nextafter(-threshold, np.inf)]))
         assert (good.contains(phi) ^ bad.contains(phi)).all()
-        for region in (good, bad):
-            inside = archs[region.contains(phi)]
+        for region in (Region(good), Region(bad)):
+            inside = archs[region.contains(space, archs)]
             if len(inside):
                 starts = inside[rng.integers(len(inside), size=32)]
                 states = np.concatenate(walk(space, region, starts, rng, 6))
-                assert region.contains(space.encode(states)).all()
+                assert region.contains(space, states).all()
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -151,8 +154,8 @@ def test_walk_is_uniform_over_the_raw_points(seed: int) -> None:
     weights = rng.integers(-2, 3, size=(2, space.width)).astype(float)
     archs = toys.raw_points(space)
     values = space.encode(archs) @ weights.T
-    region = HalfSpaces(weights, np.quantile(values, 0.3, axis=0))
-    inside = archs[region.contains(space.encode(archs))]
+    region = Region(HalfSpaces(weights, np.quantile(values, 0.3, axis=0)))
+    inside = archs[region.contains(space, archs)]
     assert 20 < len(inside) < len(archs)
     chains = 60 * len(inside)
     states = walk(space, region, np.repeat(inside[:1], chains, axis=0), rng, sweeps=40)[-1]
@@ -175,6 +178,6 @@ def test_without_rows_one_sweep_forgets_the_start() -> None:
 
 def test_a_region_of_one_point_keeps_its_walk() -> None:
     space = Space("two", (Choice("a", ("x", "y")), Choice("b", ("x", "y"))))
-    region = HalfSpaces(np.array([[0.0, 1, 0, 1]]), np.array([2.0]))
+    region = Region(HalfSpaces(np.array([[0.0, 1, 0, 1]]), np.array([2.0])))
     states = walk(space, region, np.array([[1, 1]]), np.random.default_rng(0), 5)
     assert (states == 1).all()

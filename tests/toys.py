@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 
+from lanas.costs import Budget, Cost, Term
 from lanas.optimiser import Optimiser
-from lanas.region import HalfSpaces
+from lanas.region import HalfSpaces, tables
 from lanas.space import Arch, Archs, Choice, Floats, Space, as_tuples
 from lanas.trials import Trial
 
@@ -99,6 +101,18 @@ def random_region(space: Space, rng: np.random.Generator, rows: int) -> HalfSpac
     weights = rng.integers(-3, 4, size=(rows, space.width)).astype(float)
     centre = weights @ space.encode(space.sample(rng, 1))[0]
     return HalfSpaces(weights, centre - rng.integers(-1, 3, size=rows))
+
+
+def cost(space: Space, weights: ArrayLike, base: float = 0.0, whole: bool = False) -> Cost:
+    """`base` + weights [width] times the encoding."""
+    rows = tables(space, np.asarray(weights, dtype=float)[None])
+    terms = tuple(Term((i,), row[:, 0]) for i, row in enumerate(rows))
+    return Cost("cost", "", base, terms, whole)
+
+
+def budget(space: Space, weights: ArrayLike, base: float, limit: float) -> Budget:
+    """The architectures of `cost` up to `limit`."""
+    return Budget(cost(space, weights, base), limit)
 
 
 # -- problems ------------------------------------------------------------------------------------

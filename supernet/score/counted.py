@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from lanas import costs as sums
 from lanas.space import Floats, Space, as_tuples
 from supernet.network import extract
 
@@ -123,9 +124,11 @@ class LinearCost:
         """Itself, which holds everywhere; see `CostPerOption`."""
         return [(self, None)]
 
-    def rows(self, space: Space, limit: float) -> list[tuple[Floats, float, float]]:
-        """The architectures within `limit`: those of `base + weights · φ <= limit`."""
-        return [(self.weights, self.base, limit)]
+    def tables(self, space: Space) -> sums.Cost:
+        """The same as a sum of tables."""
+        pairs = zip(space.choices, space.columns, strict=True)
+        terms = [sums.Term((i,), c.code @ self.weights[at]) for i, (c, at) in enumerate(pairs)]
+        return sums.Cost(self.name, "", self.base, tuple(terms))
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,21 +161,20 @@ class CostPerOption:
         first = space.columns[where].start
         return [(cost, np.eye(space.width)[first + o]) for o, cost in enumerate(self.costs)]
 
-    def rows(self, space: Space, limit: float) -> list[tuple[Floats, float, float]]:
-        """The architectures within `limit`, exactly: all of `base + weights · φ <= limit`.
-
-        A row an option. Where another option is taken it holds for everything: it has room for the
-        largest cost that there is.
-        """
-        rows = []
-        for cost, indicator in self.pieces(space):
-            largest = cost.base + sum(
-                float((choice.code @ cost.weights[columns]).max(initial=0.0))
-                for choice, columns in zip(space.choices, space.columns, strict=True)
-            )
-            room = max(0.0, largest - limit)
-            rows.append((cost.weights + room * indicator, cost.base, limit + room))
-        return rows
+    def tables(self, space: Space) -> sums.Cost:
+        """The same as a sum of tables."""
+        where = [choice.name for choice in space.choices].index(self.choice)
+        each = [cost.tables(space) for cost in self.costs]
+        base = sums.Term((where,), np.array([cost.base for cost in self.costs]))
+        terms = [base]
+        for i in range(len(space.choices)):
+            table = np.stack([cost.terms[i].table for cost in each], axis=-1)  # [options, scaled]
+            if i == where:
+                terms.append(sums.Term((i,), np.diagonal(table)))
+            else:
+                pair = table if i < where else table.T
+                terms.append(sums.Term((min(i, where), max(i, where)), pair))
+        return sums.Cost(self.name, "", 0.0, tuple(terms))
 
 
 Cost = LinearCost | CostPerOption
