@@ -10,51 +10,18 @@ each checked against torch, and result.json. The same command goes on after a st
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser
 
 from lanas.errors import UserError
 from lanas.space import Arch, Space, arch_id
 from lanas.trials import TrialLog
 from supernet.cli import arguments as cli
+from supernet.cli.parsing import defaults, parse, parser
+from supernet.cli.settings import RetrainSettings, identity
 from supernet.process import rank
 from supernet.run import Run, lock, read_json, settle, write_json
+from supernet.settings import make
 from supernet.spaces import own
-
-# -- arguments -----------------------------------------------------------------------------------
-
-
-def parser() -> ArgumentParser:
-    """The arguments of this script; a recipe's `retrain` section may set any but the folder."""
-    p = ArgumentParser(prog="retrain.py", description=__doc__.split("\n\n")[0])
-    p.add_argument("run", help="the run folder that train_supernet.py made")
-    p.add_argument(
-        "--arch",
-        default="best",
-        help="best, top:K, random:K, a trial's number, or an architecture in words",
-    )
-    p.add_argument("--inherit", action="store_true", help="start from the supernet's weights")
-    p.add_argument("--tag", default="", help="added to the folder's name, to keep another training")
-    cli.add_device_arguments(p)
-    cli.add_devices_argument(p)
-    cli.add_training_arguments(p, epochs=100)
-    p.add_argument(
-        "--drop-path",
-        type=cli.AtLeast(0.0, 1.0),
-        default=0.0,
-        help="share of samples in which a path is dropped, at the end; it rises from 0",
-    )
-    p.add_argument(
-        "--auxiliary",
-        action="store_true",
-        help="train a second classifier behind an earlier cell too; it is not handed over",
-    )
-    return p
-
-
-def settings(args: Namespace) -> dict[str, Any]:
-    """What makes this training the training that it is."""
-    apart = ("run", "arch", "tag", "device", "devices", "threads", "workers")
-    return {name: value for name, value in vars(args).items() if name not in apart}
 
 
 def select(text: str, space: Space, log: TrialLog, seed: int) -> list[Arch]:
@@ -99,7 +66,7 @@ def enough(text: str, found: list[Arch], there: str) -> list[Arch]:
 # -- the training --------------------------------------------------------------------------------
 
 
-def check_extras(args: Namespace, net: Any) -> None:
+def check_extras(args: RetrainSettings, net: Any) -> None:
     """UserError where the network has no place for --drop-path or --auxiliary."""
     from supernet.layers.operations import DropPath
 
@@ -115,10 +82,17 @@ def check_extras(args: Namespace, net: Any) -> None:
         )
 
 
+def arguments() -> ArgumentParser:
+    """The reader of this script's command line."""
+    first = ("run", "the run folder that train_supernet.py made")
+    what = __doc__.split("\n\n")[0]
+    return parser("retrain.py", RetrainSettings, what, first, recipes=False)
+
+
 def main() -> None:
-    args, run = cli.parse_for_run(parser(), "retrain")
-    if "/" in args.tag:
-        raise UserError(f"--tag {args.tag!r}: it is a part of a folder's name, without /")
+    command = parse(arguments(), RetrainSettings, "run")
+    run = Run.open(command.first)
+    args = make(RetrainSettings, defaults(run, "retrain"), command.given)
     run.require_supernet()
     cli.one_process_a_device(args, __file__)
     device = cli.device(args)
@@ -135,7 +109,7 @@ def main() -> None:
     log = TrialLog(run.path / "search" / "trials.jsonl")
     archs = [space.check(arch) for arch in select(args.arch, space, log, args.seed)]
     data = cli.load_data(run.config, device, args.workers, read_splits(run.path / "splits.npz"))
-    cli.training_arguments(settings(args), data, "train+val")  # what is wrong is said first
+    cli.training_arguments(identity(args), data, "train+val")  # what is wrong is said first
     with torch.device("meta"):
         check_extras(args, spaces.network(**network, arch=archs[0]))
     supernet = None
@@ -147,7 +121,7 @@ def main() -> None:
         print(f"retraining {number} of {len(archs)}: {space.words(arch)}", flush=True)
         folder = run.path / "retrain" / (arch_id(arch) + ("-" + args.tag if args.tag else ""))
         with lock(folder):
-            settle(folder / "settings.json", settings(args))
+            settle(folder / "settings.json", identity(args, "arch", "tag"))
             if not (folder / "result.json").is_file():
                 result = retrain(run, args, arch, supernet, folder, data, device)
                 write_json(folder / "result.json", result)
@@ -162,7 +136,7 @@ def main() -> None:
 
 
 def retrain(
-    run: Run, args: Namespace, arch: Arch, supernet: Any, folder: Path, data: Any, device: str
+    run: Run, args: RetrainSettings, arch: Arch, supernet: Any, folder: Path, data: Any, device: str
 ) -> dict[str, Any]:
     """Train one architecture on train+val, measure and export it; the test split is read here.
 
@@ -187,7 +161,7 @@ def retrain(
         net.add_auxiliary()
 
     # -- fit --
-    training = cli.training_arguments(settings(args), data, "train+val")
+    training = cli.training_arguments(identity(args), data, "train+val")
     module = Training(
         net.to(device),
         data,

@@ -10,19 +10,22 @@ on after a stop, and with more --trials it goes further. Next: python retrain.py
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser
 
 from lanas import Budget, LaNAS, Optimiser, optimisers
 from lanas.errors import UserError
 from lanas.space import Arch, Space
 from lanas.trials import Trial, TrialLog
+from supernet import settings
 from supernet.cli import arguments as cli
+from supernet.cli.parsing import defaults, parse, parser
+from supernet.cli.settings import SearchSettings, identity
 from supernet.run import Run, lock, settle
-from supernet.spaces import names, own, resolve
+from supernet.spaces import own, resolve
 
 if TYPE_CHECKING:
     from supernet.score.counted import Cost
@@ -30,86 +33,27 @@ if TYPE_CHECKING:
 
 SCORES = ("accuracy", "soft")
 
-# -- arguments -----------------------------------------------------------------------------------
-
-
-def parser() -> ArgumentParser:
-    """The arguments of this script; a recipe's `search` section may set any but the folder."""
-    p = ArgumentParser(prog="search.py", description=__doc__.split("\n\n")[0])
-    p.add_argument("run", help="the run folder that train_supernet.py made; with --table any")
-    cli.add_device_arguments(p)
-    p.add_argument("--trials", type=cli.AtLeast(1), default=200, help="architectures to score")
-    p.add_argument("--batch", type=cli.AtLeast(1), default=1, help="architectures chosen at a time")
-    p.add_argument("--seed", type=cli.AtLeast(0), default=0, help="of everything random")
-    p.add_argument("--optimiser", default="lanas", help=", ".join(optimisers))
-    p.add_argument(
-        "--preset", default="default", help="default, or paper: the settings of the publication"
-    )
-    p.add_argument(
-        "--objective",
-        action="append",
-        default=[],
-        help="accuracy (where none is given), or a cost: macs, params, latency; may be repeated",
-    )
-    p.add_argument("--max-macs", type=cli.Amount(), default=None, help="budget, such as 40M")
-    p.add_argument("--max-params", type=cli.Amount(), default=None, help="budget, such as 300k")
-    p.add_argument("--max-latency", type=cli.Amount(), default=None, help="budget in ms")
-    p.add_argument(
-        "--latency-batch", type=cli.AtLeast(1), default=1, help="images a measured forward pass"
-    )
-    p.add_argument(
-        "--latency-table",
-        type=str | None,
-        default=None,
-        help="a CSV of choice,option,ms instead of measurements on this device",
-    )
-    p.add_argument(
-        "--calibration-images",
-        type=cli.AtLeast(0),
-        default=1024,
-        help="training images that re-estimate batch norm; 0 keeps it",
-    )
-    p.add_argument(
-        "--size-prior",
-        type=cli.AtLeast(0.0, below=100.0),
-        default=None,
-        help="percent of the error that each doubling of the MACs takes off in a score: a supernet "
-        "underrates large networks (docs/results.md)",
-    )
-    p.add_argument("--split", default="val", help="what is scored; test is refused")
-    p.add_argument(
-        "--score",
-        type=str | None,
-        default=None,
-        help="what is maximised: accuracy, the default, or soft, the probability of the right "
-        "class at temperature 0.5 (docs/results.md); of --table a column, default score",
-    )
-    p.add_argument("--table", type=str | None, default=None, help="search an npz or csv instead")
-    p.add_argument("--space", default="nb201", help=f"of --table: {', '.join(names())}, or a file")
-    p.add_argument(
-        "--cost", action="append", default=[], help="of --table: NAME=COLUMN; may be repeated"
-    )
-    return p
-
-
-def settings(args: Namespace) -> dict[str, object]:
-    """What makes this search the search that it is."""
-    apart = ("run", "device", "threads", "workers", "trials")
-    return {name: value for name, value in vars(args).items() if name not in apart}
-
-
 # -- the search ----------------------------------------------------------------------------------
 
 
+def arguments() -> ArgumentParser:
+    """The reader of this script's command line."""
+    first = ("run", "the run folder that train_supernet.py made; with --table any")
+    what = __doc__.split("\n\n")[0]
+    return parser("search.py", SearchSettings, what, first, recipes=False)
+
+
 def main() -> None:
-    args = cli.parse(parser())
-    if args.table is None:
-        args, run = cli.parse_for_run(parser(), "search")
+    command = parse(arguments(), SearchSettings, "run")
+    if command.given.get("table") is None:
+        run = Run.open(command.first)
+        args = settings.make(SearchSettings, defaults(run, "search"), command.given)
     else:
-        args.space = resolve(args.space)
-    cli.one_of("optimiser", args.optimiser, optimisers)
-    cli.one_of("preset", args.preset, ("default", "paper"))
-    folder = Path(args.run) / "search"
+        args = settings.make(SearchSettings, command.given)
+        args = replace(args, space=resolve(args.space))
+    if args.preset == "paper" and (args.optimiser != "lanas" or len(args.objective) > 1):
+        raise UserError("--preset paper is of --optimiser lanas and one objective")
+    folder = Path(command.first) / "search"
     problem = of_table(args) if args.table else of_supernet(run, args, cli.device(args))
     optimiser = make(problem, args)
     log = TrialLog(folder / "trials.jsonl")
@@ -120,7 +64,7 @@ def main() -> None:
 
     # -- the loop --
     with lock(folder):
-        settle(folder / "config.json", settings(args))
+        settle(folder / "config.json", identity(args, "trials"))
         problem.keep(folder)
         told = len(log) - len(log) % args.batch
         optimiser.tell(log.trials[:told])  # resume is replay
@@ -145,11 +89,11 @@ def main() -> None:
     for line_of_words in [meaning, failures(log.trials), *optimiser.in_words(3)]:
         if line_of_words:
             print(line_of_words)
-    after = "" if args.table else f"; next: python retrain.py {args.run}"
+    after = "" if args.table else f"; next: python retrain.py {command.first}"
     print(f"trials: {log.path}{after}")
 
 
-def meant(args: Namespace) -> str | None:
+def meant(args: SearchSettings) -> str | None:
     """What the score of a supernet's trial is, where it is more than accuracy."""
     if args.score != "soft" and not args.size_prior:
         return None
@@ -163,12 +107,10 @@ def meant(args: Namespace) -> str | None:
     return f"score: {words}"
 
 
-def make(problem: "Problem", args: Namespace) -> Optimiser:
+def make(problem: "Problem", args: SearchSettings) -> Optimiser:
     """The optimiser that the arguments name, on the problem's space, within its budgets."""
     kind: Callable[..., Optimiser] = optimisers[args.optimiser]
     if args.preset == "paper":
-        if args.optimiser != "lanas" or len(args.objective) > 1:
-            raise UserError("--preset paper is of --optimiser lanas and one objective")
         kind = LaNAS.paper
     return kind(
         problem.space,
@@ -179,7 +121,7 @@ def make(problem: "Problem", args: Namespace) -> Optimiser:
     )
 
 
-def objectives(args: Namespace, costs: Iterable[str]) -> list[str]:
+def objectives(args: SearchSettings, costs: Iterable[str]) -> list[str]:
     """The objectives by the names that a trial has; UserError where there is no such cost."""
     known = {"accuracy": "score", **{name: name for name in costs}}
     for name in args.objective:
@@ -215,13 +157,13 @@ class Problem:
             save_fit(folder / "latency.json", self.fitted)
 
 
-def limits(args: Namespace) -> dict[str, float]:
+def limits(args: SearchSettings) -> dict[str, float]:
     """The budgets given, by the name of the cost."""
     given = {"macs": args.max_macs, "params": args.max_params, "latency": args.max_latency}
     return {name: limit for name, limit in given.items() if limit is not None}
 
 
-def of_table(args: Namespace) -> Problem:
+def of_table(args: SearchSettings) -> Problem:
     """A complete table of known results: no supernet, thousands of trials a second."""
     from lanas.table import Table
     from supernet.spaces import space_of
@@ -239,7 +181,7 @@ def of_table(args: Namespace) -> Problem:
     return Problem(space, table, tuple(table.costs), predicates=predicates, percent=False)
 
 
-def of_supernet(run: Run, args: Namespace, device: str) -> Problem:
+def of_supernet(run: Run, args: SearchSettings, device: str) -> Problem:
     """The run's trained supernet, scored on its val split."""
     run.require_supernet()
     if args.score is not None:
@@ -295,7 +237,7 @@ def of_supernet(run: Run, args: Namespace, device: str) -> Problem:
     )
 
 
-def latency(run: Run, args: Namespace, supernet: Any, shape: tuple[int, int, int]) -> "Fit":
+def latency(run: Run, args: SearchSettings, supernet: Any, shape: tuple[int, int, int]) -> "Fit":
     """The latency of this search on this device: measured, or as it was when the search began."""
     from supernet.score.latency import fit, load_fit
 

@@ -7,81 +7,24 @@ The folder then holds the settings, the split of the data and the weights, and t
 goes on after a stop. Next: python search.py runs/digits
 """
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser
 
-import retrain
-import search
 from lanas.errors import UserError
 from supernet.cli import arguments as cli
+from supernet.cli.parsing import parse, parser
+from supernet.cli.settings import TrainSettings, identity
 from supernet.run import Run, differences, lock, settle, settled, write_json
+from supernet.settings import make
 from supernet.spaces import names, own, resolve
-from supernet.training.strategies import WITH_ODDS, odds, strategies, weighted
-
-# -- arguments -----------------------------------------------------------------------------------
+from supernet.training.strategies import odds, strategies, weighted
 
 
-def parser() -> ArgumentParser:
-    """The arguments of this script; a recipe may name any of them."""
-    p = ArgumentParser(prog="train_supernet.py", description=__doc__.split("\n\n")[0])
-    p.add_argument("run", help="the run folder; made where it is not there")
-    p.add_argument("--config", action="config", help="a recipe: a YAML file of these settings")
-    cli.add_device_arguments(p)
-    cli.add_devices_argument(p)
-    cli.add_data_arguments(p)
-    p.add_argument(
-        "--space",
-        default="nb201",
-        help=f"the search space: {', '.join(names())}, or your own: my_space.py, package.my_space",
-    )
-    cli.add_space_arguments(p)
-    p.add_argument(
-        "--strategy", default="uniform", help=f"which paths a step trains: {', '.join(strategies)}"
-    )
-    p.add_argument(
-        "--odds",
-        type=str | None,
-        default=None,
-        help="how often uniform or weighted paths take an option, as edge3=skip:4,edge0=none:0.5",
-    )
-    p.add_argument(
-        "--random-paths",
-        type=cli.AtLeast(0),
-        default=2,
-        help="paths that a sandwich step trains beside the largest and the smallest",
-    )
-    p.add_argument(
-        "--init",
-        default="random",
-        help="of the weights: random, or identity, for convolutions that keep their channels",
-    )
-    p.add_argument(
-        "--start",
-        type=str | None,
-        default=None,
-        help="a run whose trained supernet's weights this one begins with, to train them further",
-    )
-    cli.add_training_arguments(p, epochs=60)
-    p.add_argument("--search", type=dict, default={}, help="defaults of search.py for this run")
-    p.add_argument("--retrain", type=dict, default={}, help="defaults of retrain.py for this run")
-    return p
-
-
-def settings(args: Namespace) -> dict[str, Any]:
-    """What makes this run the run that it is; where it runs, and how fast, is left out."""
-    apart = ("run", "config", "device", "devices", "threads", "workers", "search", "retrain")
-    return {name: value for name, value in vars(args).items() if name not in apart}
-
-
-def defaults(args: Namespace) -> dict[str, Any]:
-    """What the recipe sets for the scripts that follow."""
-    return {"search": args.search, "retrain": args.retrain}
-
-
-def paths(args: Namespace, net: Any, shape: tuple[int, int, int]) -> Any:
+def paths(args: TrainSettings, net: Any, shape: tuple[int, int, int]) -> Any:
     """The strategy that --strategy names, a function of the generator alone."""
     from supernet.score.counted import adding
     from supernet.score.extremes import extremes
@@ -121,22 +64,23 @@ def begin(net: Any, network: dict[str, Any], config: dict[str, Any], data: Any) 
 # -- the run -------------------------------------------------------------------------------------
 
 
+def arguments() -> ArgumentParser:
+    """The reader of this script's command line."""
+    first = ("run", "the run folder; made where it is not there")
+    return parser("train_supernet.py", TrainSettings, __doc__.split("\n\n")[0], first)
+
+
 def main() -> None:
-    args = cli.parse(parser())
-    cli.one_of("strategy", args.strategy, strategies)
-    if args.odds is not None and args.strategy not in WITH_ODDS:
-        paths_with = " and ".join(WITH_ODDS)
-        raise UserError(f"--odds are of {paths_with} paths; --odds null leaves out a recipe's")
-    args.space = resolve(args.space)
-    cli.one_of("init", args.init, ("random", "identity"))
-    cli.parse(search.parser(), {"run": args.run, **args.search})
-    cli.parse(retrain.parser(), {"run": args.run, **args.retrain})
-    config = settings(args)
-    run = Run(Path(args.run), config)
+    command = parse(arguments(), TrainSettings, "run")
+    args = make(TrainSettings, command.given)
+    args = replace(args, space=resolve(args.space))
+    config = identity(args, "search", "retrain")
+    defaults = {"search": args.search, "retrain": args.retrain}
+    run = Run(Path(command.first), config)
     own.require_unchanged(args.space, run.path)
     if settled(run.path / "config.json", config, apart=["network"]) and run.weights.is_file():
         with lock(run.path):
-            write_json(run.path / "defaults.json", defaults(args))
+            write_json(run.path / "defaults.json", defaults)
         print(f"already trained: {run.weights}; next: python search.py {run.path}")
         return
     cli.one_process_a_device(args, __file__)
@@ -179,7 +123,7 @@ def main() -> None:
         config |= {"network": network}
         settled(run.path / "config.json", config)
         checkpoint_in(folder, net)  # both raise before anything is written
-        write_json(run.path / "defaults.json", defaults(args))
+        write_json(run.path / "defaults.json", defaults)
         save_splits(run.path / "splits.npz", data.splits)
         if args.space not in names():
             own.keep(own.source(args.space), run.path)

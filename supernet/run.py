@@ -3,9 +3,11 @@
 import fcntl
 import json
 import os
+import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib import metadata
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -61,6 +63,20 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a JSON object, it is {content!r:.60}")
     return content
+
+
+# -- what made it ------------------------------------------------------------------------------
+
+
+def versions() -> dict[str, str]:
+    """The versions of this project, Python and torch, without importing any."""
+    found = {}
+    for name in ("lanas", "torch"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return {"lanas": found["lanas"], "python": platform.python_version(), "torch": found["torch"]}
 
 
 # -- folders -----------------------------------------------------------------------------------

@@ -16,16 +16,27 @@ ROOMS = {
     "process": {"lanas"},
     "progress": {"lanas"},
     "run": {"lanas", "process"},
+    "settings": {"lanas"},
     "network": {"lanas"},
     "layers": {"lanas"},
     "spaces": {"lanas", "run", "network", "layers"},
-    "data": {"lanas", "process", "run"},
-    "score": {"lanas", "run", "progress", "network", "data", "layers"},
-    "training": {"lanas", "process", "progress", "run", "network", "layers", "data", "score"},
-    "export": {"lanas", "run", "network", "data"},
+    "data": {"lanas", "settings", "process", "run"},
+    "score": {"lanas", "settings", "run", "progress", "network", "data", "layers"},
+    "training": {
+        "lanas",
+        "settings",
+        "process",
+        "progress",
+        "run",
+        "network",
+        "layers",
+        "data",
+        "score",
+    },
+    "export": {"lanas", "settings", "run", "network", "data"},
     "report": {"lanas", "run", "progress"},
 }
-TORCH_FREE = ["run", "process", "progress"]  # beside all of lanas
+TORCH_FREE = ["run", "process", "progress", "settings"]  # beside all of lanas
 
 
 def imported(path: Path, *, everywhere: bool = True) -> set[str]:

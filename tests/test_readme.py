@@ -44,7 +44,7 @@ def test_there_are_the_four_blocks() -> None:
 def test_every_flag_is_one_of_the_script_that_it_stands_behind() -> None:
     """In each `python SCRIPT.py … --flag …` of the README."""
     known = {
-        script.__name__: set(script.parser()._option_string_actions)
+        script.__name__: set(script.arguments()._option_string_actions)
         for script in (train_supernet, search, retrain)
     }
     commands = re.findall(r"python (\w+)\.py([^`\n]*)", README)

@@ -7,27 +7,34 @@ there is no such space or its code cannot be loaded.
 """
 
 import sys
-
-from jsonargparse import ArgumentParser
+from dataclasses import dataclass
+from typing import Annotated
 
 from supernet import spaces
 from supernet.cli import arguments as cli
+from supernet.cli.parsing import parse, parser
+from supernet.cli.settings import SizeSettings
+from supernet.settings import AtLeast, make
 
 
-def parser() -> ArgumentParser:
-    """The arguments of this command: a space, and the images and network to try it on."""
-    p = ArgumentParser(prog="supernet.rules", description=__doc__.split("\n\n")[0])
-    p.add_argument("space", help=f"my_space.py, package.my_space, {', '.join(spaces.names())}")
-    p.add_argument("--image-size", type=cli.AtLeast(1), default=32, help="pixels of a side")
-    p.add_argument("--channels", type=cli.AtLeast(1), default=3, help="of the images: 1 or 3")
-    p.add_argument("--classes", type=cli.AtLeast(2), default=10, help="of the data")
-    cli.add_space_arguments(p)
-    return p
+@dataclass(frozen=True, kw_only=True)
+class RulesSettings(SizeSettings):
+    """Images"""
+
+    image_size: Annotated[int, AtLeast(1)] = 32
+    """height and width in pixels"""
+    channels: Annotated[int, AtLeast(1)] = 3
+    """channels: 1 or 3"""
+    classes: Annotated[int, AtLeast(2)] = 10
+    """classes of the data"""
 
 
 def main() -> None:
-    args = cli.parse(parser())
-    name = spaces.resolve(args.space)
+    first = ("space", f"my_space.py, package.my_space, {', '.join(spaces.names())}")
+    what = __doc__.split("\n\n")[0]
+    reader = parser("supernet.rules", RulesSettings, what, first, recipes=False)
+    command = parse(reader, RulesSettings, "space")
+    args, name = make(RulesSettings, command.given), spaces.resolve(command.first)
 
     from supernet.rules import RULES, Subject, findings
 
@@ -44,9 +51,9 @@ def main() -> None:
         print(f"{'not run':7} {rule.__name__:10}")
     broken = [finding.rule for finding in found if finding.broken]
     if broken:
-        print(f"{args.space} breaks {len(broken)} of {len(RULES)} rules: {', '.join(broken)}")
+        print(f"{command.first} breaks {len(broken)} of {len(RULES)} rules: {', '.join(broken)}")
         sys.exit(1)
-    print(f"{args.space} keeps all {len(RULES)} rules")
+    print(f"{command.first} keeps all {len(RULES)} rules")
 
 
 if __name__ == "__main__":

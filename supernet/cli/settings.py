@@ -1,0 +1,283 @@
+"""The settings of the three scripts, of their recipes and of `supernet.train`, `search`, `retrain`.
+
+A class is a heading of `--help`, the text below a field its help. What they may be, and how texts
+become values: `supernet.settings`. Imports no torch, so that `--help` answers at once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, Literal
+
+from lanas.errors import UserError
+from supernet import spaces
+from supernet.settings import Alias, Amount, AtLeast, OneOf
+
+Count = Annotated[int, AtLeast(1)]
+
+
+def _optimisers() -> list[str]:
+    from lanas import optimisers
+
+    return list(optimisers)
+
+
+# -- shared ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceSettings:
+    """Device (changes no result)"""
+
+    device: str = "auto"
+    """auto, cpu, cuda, or N or cuda:N for the GPU of that number"""
+    threads: Annotated[int, AtLeast(0)] = 0
+    """threads of the processor; 0: as many as torch takes"""
+    workers: Annotated[int, AtLeast(0)] = 2
+    """processes that decode an image folder; 0: this one"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DevicesSettings(DeviceSettings):
+    """Device (changes no result)"""
+
+    devices: Count = 1
+    """number of devices to train on (one process each); norms see their own share of a batch"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """Data"""
+
+    data: str = "digits"
+    """digits, mnist, fashion_mnist, cifar10, cifar100, an .npz file or an image folder"""
+    image_size: int | None = None
+    """height and width in pixels, to which images are resized; null: as stored, 224 for a folder"""
+    val_fraction: float = 0.2
+    """share of the training images that search scores on"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeSettings:
+    """Network"""
+
+    width: int | float | None = None
+    """channels, or their multiplier where the family has a fraction; null: the family's own"""
+    depth: int | tuple[int, ...] | None = None
+    """cells or layers of each stage, as 3 or 1,2,3; null: the family's own"""
+    options: dict[str, Any] = field(default_factory=dict)
+    """options of the space, as NAME=VALUE or {NAME: [VALUE, VALUE]}"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSettings(SizeSettings):
+    """Network"""
+
+    space: str = "nb201"
+    """search space: FAMILIES, or your own: my_space.py, package.my_space"""
+    init: Literal["random", "identity"] = "random"
+    """initial weights; identity: convolutions that keep their channels pass their input on"""
+    start: str | None = None
+    """run folder whose trained supernet gives the initial weights"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """Training"""
+
+    epochs: Count = 60
+    """passes over the images"""
+    batch_size: Count = 64
+    """images in a batch, all devices together"""
+    accumulate: Count = 1
+    """batches in a step, one after the other, to spare memory"""
+    lr: Annotated[float, AtLeast(0)] = 0.05
+    """peak learning rate"""
+    momentum: Annotated[float, AtLeast(0, below=1)] = 0.9
+    """Nesterov momentum"""
+    weight_decay: Annotated[float, AtLeast(0)] = 5e-4
+    """weight decay of weights; norms and biases have none"""
+    warmup: Annotated[float, AtLeast(0)] = 2.0
+    """epochs of linear warm-up, at most half of all"""
+    clip: Annotated[float, AtLeast(0)] = 5.0
+    """largest norm of the gradient; 0: no clipping"""
+    label_smoothing: Annotated[float, AtLeast(0, below=1)] = 0.0
+    """label smoothing of the loss"""
+    crop: int | None = None
+    """pixels of random shift; null: an eighth of the image"""
+    flip: bool | None = None
+    """mirror images at random; null: as is usual for the data"""
+    cutout: Annotated[int, AtLeast(0)] = 0
+    """side in pixels of a square that is left out of each image; 0: none"""
+    teacher: str | None = None
+    """teacher: labels (none), largest (of a sandwich step), a timm model, or a folder of
+    retrain.py; null: largest with --strategy sandwich, else labels"""
+    teacher_weights: str | None = None
+    """weights of a timm teacher: pretrained, or the file of a checkpoint"""
+    distill: Annotated[float, AtLeast(0, most=1)] = 1.0
+    """weight of the distillation loss, 0 to 1"""
+    temperature: Annotated[float, AtLeast(0.01)] = 1.0
+    """temperature of the teacher's labels"""
+    precision: Literal["32", "bf16", "fp16"] = "32"
+    """precision of the arithmetic"""
+    seed: Annotated[int, AtLeast(0)] = 0
+    """random seed"""
+
+
+# -- train_supernet.py -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrategySettings:
+    """Strategy (which architectures a step trains)"""
+
+    strategy: Literal["uniform", "fair", "sandwich", "weighted"] = "uniform"
+    """which architectures a step trains"""
+    odds: str | None = None
+    """sampling weights of options, as edge3=skip:4,edge0=none:0.5; uniform and weighted only"""
+    random_paths: Annotated[int, AtLeast(0)] = 2
+    """architectures in a sandwich step beside the largest and the smallest"""
+
+    def __post_init__(self) -> None:
+        if self.odds is not None and self.strategy not in ("uniform", "weighted"):
+            raise UserError(
+                f"--odds works only with --strategy uniform and weighted, not {self.strategy}; "
+                "--odds null drops the recipe's value"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings(
+    DevicesSettings, TrainingSettings, StrategySettings, NetworkSettings, DataSettings
+):
+    """Next scripts"""
+
+    search: dict[str, Any] = field(default_factory=dict)
+    """defaults of search.py for this run, as in a recipe: {trials: 100}"""
+    retrain: dict[str, Any] = field(default_factory=dict)
+    """defaults of retrain.py for this run"""
+
+
+# -- search.py ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimiserSettings:
+    """Search"""
+
+    trials: Count = 200
+    """architectures to score"""
+    batch: Count = 1
+    """architectures chosen at a time"""
+    seed: Annotated[int, AtLeast(0)] = 0
+    """random seed"""
+    optimiser: Annotated[str, OneOf(_optimisers), Alias("optimizer")] = "lanas"
+    """search method: OPTIMISERS"""
+    preset: Literal["default", "paper"] = "default"
+    """paper: the settings of the publication of lanas"""
+    objective: tuple[str, ...] = ()
+    """accuracy, macs, params or latency; give it twice for a Pareto front; none: accuracy"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetSettings:
+    """Budgets"""
+
+    max_macs: Annotated[float | None, Amount()] = None
+    """largest number of multiply-accumulates, such as 40M"""
+    max_params: Annotated[float | None, Amount()] = None
+    """largest number of parameters, such as 300k"""
+    max_latency: Annotated[float | None, Amount("ms")] = None
+    """largest latency on this device, in ms or such as '4 ms'"""
+    latency_batch: Count = 1
+    """images in a forward pass whose latency is measured"""
+    latency_table: str | None = None
+    """CSV file of choice,option,ms in place of measurements on this device"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringSettings:
+    """Scoring"""
+
+    calibration_images: Annotated[int, AtLeast(0)] = 1024
+    """training images that re-estimate batch norm for each architecture; 0 keeps it"""
+    size_prior: Annotated[float | None, AtLeast(0, below=100)] = None
+    """percent of the error that each doubling of the MACs takes off (docs/results.md)"""
+    split: str = "val"
+    """images that are scored; test is refused"""
+    score: str | None = None
+    """what is maximised: accuracy (null), or soft, the probability of the right class at
+    temperature 0.5; with --table a column, score where null"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSettings:
+    """Table of known results (in place of a supernet)"""
+
+    table: str | None = None
+    """npz or CSV file of a complete table"""
+    space: str = "nb201"
+    """search space of --table: FAMILIES, or a file"""
+    cost: tuple[str, ...] = ()
+    """cost of --table, as NAME=COLUMN; may be repeated"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSettings(
+    DeviceSettings, TableSettings, ScoringSettings, BudgetSettings, OptimiserSettings
+):
+    """Search"""
+
+
+# -- retrain.py --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchitectureSettings:
+    """Architecture"""
+
+    arch: str = "best"
+    """best, top:K, random:K, a trial's number, or an architecture in words"""
+    inherit: bool = False
+    """start from the supernet's weights"""
+    tag: str = ""
+    """text added to the folder's name, to keep another training"""
+
+    def __post_init__(self) -> None:
+        if "/" in self.tag:
+            raise UserError(f"--tag {self.tag!r}: it is a part of a folder's name, without /")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainSettings(DevicesSettings, TrainingSettings, ArchitectureSettings):
+    """Training"""
+
+    epochs: Count = 100
+    drop_path: Annotated[float, AtLeast(0, below=1)] = 0.0
+    """share of samples in which a path is dropped, at the end; it rises from 0"""
+    auxiliary: bool = False
+    """train a second classifier behind an earlier cell too; it is not handed over"""
+
+
+# -- words that help fills in ------------------------------------------------------------------
+
+
+def named(text: str) -> str:
+    """A line of help with the names of families and optimisers in it."""
+    if "FAMILIES" in text:
+        return text.replace("FAMILIES", ", ".join(spaces.names()))
+    if "OPTIMISERS" in text:
+        return text.replace("OPTIMISERS", ", ".join(_optimisers()))
+    return text
+
+
+def identity(settings: Any, *apart: str) -> dict[str, Any]:
+    """What makes a run the run that it is: all but `apart` and where it runs, as data."""
+    left_out = {f.name for f in fields(DevicesSettings)} | set(apart)
+    return {
+        f.name: list(value) if isinstance(value := getattr(settings, f.name), tuple) else value
+        for f in fields(settings)
+        if f.name not in left_out
+    }
+
+
+SECTIONS: Mapping[str, type] = {"search": SearchSettings, "retrain": RetrainSettings}
