@@ -192,11 +192,11 @@ def retrain(
     # -- test, once --
     net.to(device)
     latency = {f"batch {n}": measure(net, shape, n) for n in (1, 64)}
-    accuracy, _ = score(net, data.batches("test", 256), data, training["task"])
+    measured = score(net, data.batches("test", 256), data)
     return {
         "arch": arch,
         "words": net.space.name + ": " + net.space.words(net.space.only()),
-        "test": accuracy,
+        "test": measured[data.task.metric],
         "test_images": len(data.splits["test"]),
         **cost.count(net, shape),
         "latency": {"device": device, "threads": torch.get_num_threads(), **latency},

@@ -189,7 +189,6 @@ def of_supernet(run: Run, args: SearchSettings, device: str) -> Problem:
 
     from supernet import spaces
     from supernet.data.splits import read_splits
-    from supernet.data.tasks import classification
     from supernet.export.formats import load_weights
     from supernet.score import counted as cost
     from supernet.score.inherited import SupernetEvaluator
@@ -223,7 +222,6 @@ def of_supernet(run: Run, args: SearchSettings, device: str) -> Problem:
         SupernetEvaluator(
             supernet,
             data,
-            classification(),
             costs,
             split=args.split,
             images=args.calibration_images,

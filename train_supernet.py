@@ -100,7 +100,7 @@ def main() -> None:
 
     # -- supernet --
     shape = spaces.shape(args.space, args.width, args.depth, args.options)
-    network = {"name": args.space, "classes": data.classes, "channels": data.shape[0], **shape}
+    network = {"name": args.space, "classes": data.task.outputs, "channels": data.shape[0], **shape}
     spaces.check_data(network, data.shape)
     torch.manual_seed(args.seed)
     net = spaces.network(**network).to(device)

@@ -236,14 +236,13 @@ def evaluator(run: Run, threads: int, **settings: Any) -> Any:
     import torch
 
     from supernet import spaces
-    from supernet.data.tasks import classification
     from supernet.export.formats import load_weights
     from supernet.score.inherited import SupernetEvaluator
 
     torch.set_num_threads(threads)
     supernet = spaces.network(**run.config["network"])
     load_weights(supernet, run.weights)
-    return SupernetEvaluator(supernet, images_of(run), classification(), {}, soft=True, **settings)
+    return SupernetEvaluator(supernet, images_of(run), {}, soft=True, **settings)
 
 
 # -- the table -----------------------------------------------------------------------------------

@@ -41,7 +41,6 @@ from lanas.space import Arch, as_tuples
 from supernet.cli import arguments as cli
 from supernet.data.augment import Augment
 from supernet.data.sets import Data, load
-from supernet.data.tasks import classification
 from supernet.network import extract
 from supernet.score.extremes import extremes
 from supernet.score.inherited import SupernetEvaluator, recalibrate, score
@@ -186,7 +185,7 @@ def race(
 def stepper(net: nn.Module, data: Data, batch: int, arch: Arch | None) -> Callable[[], None]:
     """One optimiser step of `net`, as `supernet.training.loop.Training` takes it."""
     images, labels = next(iter(data.batches("train", batch, seed=0)))
-    augment, task = Augment(data, crop=data.crop), classification()
+    augment, task = Augment(data, crop=data.crop), data.task
     optimizer = torch.optim.SGD(param_groups_weight_decay(net, 5e-4), 0.01, 0.9, nesterov=True)
     generator = torch.Generator(images.device).manual_seed(0)
     parameters = list(net.train().parameters())
@@ -206,7 +205,7 @@ def scorer(
 ) -> Callable[[], Any]:
     """Scores of `batches` by the statistics that there are."""
     predict = partial(net.eval(), arch=arch)
-    return lambda: score(predict, batches, data, classification())  # type: ignore[arg-type]
+    return lambda: score(predict, batches, data)  # type: ignore[arg-type]
 
 
 # -- one space -----------------------------------------------------------------------------------
@@ -216,7 +215,7 @@ def measure(name: str, data: Data, args: argparse.Namespace) -> dict[str, Times]
     """Times by what is timed and by who runs it."""
     rng, seconds = np.random.default_rng(args.seed), clock(args.device)
     settings = shape(name, args.width, args.depth, {})
-    config = {"name": name, "classes": data.classes, "channels": data.shape[0], **settings}
+    config = {"name": name, "classes": data.task.outputs, "channels": data.shape[0], **settings}
     check_data(config, data.shape)
     torch.manual_seed(args.seed)
     net = network(**config).to(args.device)
@@ -227,7 +226,7 @@ def measure(name: str, data: Data, args: argparse.Namespace) -> dict[str, Times]
     if args.masks:
         masks, full = Masks(net), extremes(net, data.shape)[0]
         check(net, masks, archs, data)
-    evaluator = SupernetEvaluator(net, data, classification(), {}, images=args.calibration)
+    evaluator = SupernetEvaluator(net, data, {}, images=args.calibration)
     val = list(data.batches("val", 256))
     few = val[: -(-args.images // 256)]
     times: dict[str, Times] = {"step": {}, "score": {}, "step, masks": {}, "score, masks": {}}

@@ -130,7 +130,7 @@ BYTES = np.zeros((30, 10, 12, 3), dtype=np.uint8)
         ({"y_test": np.full(6, 3)}, ("y_test is 3", "0 to 2")),
         ({"x_train": BYTES.astype(float)}, ("float64", "uint8 [n, h, w]")),
         ({"x_train": BYTES[..., :2]}, ("[30, 10, 12, 2]", "c 1 or 3")),
-        ({"x_train": BYTES[0]}, ("[10, 12, 3]", "y_train is integers [10]")),
+        ({"x_train": BYTES[0]}, ("[10, 12, 3]", "y_train has one target for each of 10 images")),
         ({"x_test": BYTES[:6, :9]}, ("[10, 12, 3]", "[9, 12, 3]", "one shape")),
     ],
 )

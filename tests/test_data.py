@@ -33,7 +33,7 @@ def test_batches_hold_each_image_once(digits: Data, split: str, seed: Any) -> No
     assert len(sizes) == len(batches) and sizes[:-1] == [100] * (len(sizes) - 1)
     images, labels = epoch(digits, split, 100, seed=seed)
     assert images.dtype == torch.uint8 and labels.dtype == torch.int64
-    expected = torch.cat([digits.images.flatten(1), digits.labels[:, None]], 1)[indices]
+    expected = torch.cat([digits.images.flatten(1), digits.targets[:, None]], 1)[indices]
     got = torch.cat([images.flatten(1), labels[:, None]], 1)
     if seed is None:
         assert torch.equal(got, expected)
@@ -87,10 +87,10 @@ def test_a_constant_channel_stays_finite(tmp_path: Path) -> None:
 
 def test_digits_are_the_real_ones(digits: Data) -> None:
     real = load_digits()
-    assert (digits.shape, digits.classes, digits.flip) == ((1, 8, 8), 10, False)
+    assert (digits.shape, digits.task.outputs, digits.flip) == ((1, 8, 8), 10, False)
     assert int(digits.images.max()) == 255
     assert np.abs(digits.images[:, 0].numpy() / 255 - real.images / 16).max() <= 0.5 / 255 + 1e-9
-    assert np.array_equal(digits.labels.numpy(), real.target)
+    assert np.array_equal(digits.targets.numpy(), real.target)
 
 
 @pytest.mark.parametrize("shape", [(10, 12), (10, 12, 1), (10, 12, 3)])
@@ -123,9 +123,13 @@ X, Y = arrays()["x_train"], arrays()["y_train"]
         ({"x_train": X[:0], "y_train": Y[:0]}, r"x_train is uint8 \[0, 10, 12, 3\]"),
         ({"x_test": X[:0], "y_test": Y[:0]}, r"x_test is uint8 \[0, 10, 12, 3\]"),
         ({"x_test": X[:6, :8]}, r"x_train are \[10, 12, 3\] and of x_test \[8, 12, 3\]"),
-        ({"y_train": Y[:20]}, r"y_train int64 \[20\]; y_train is integers \[30\]"),
-        ({"y_train": Y.astype(float)}, r"y_train float64 \[30\]; y_train is integers"),
-        ({"y_test": np.eye(6, dtype=int)}, r"y_test int64 \[6, 6\]; y_test is integers \[6\]"),
+        (
+            {"y_train": Y[:20]},
+            r"y_train int64 \[20\]; y_train has one target for each",
+        ),
+        ({"y_train": Y.astype(float)}, r"y_train is float64 \[30\], regression, and y_test int64"),
+        ({"y_test": np.eye(6, dtype=int)}, r"y_test is int64 \[6, 6\]; it is integers \[n\]"),
+        ({"y_train": np.array(["a"] * 30)}, r"y_train is <U1 \[30\]; it is integers"),
         ({"y_train": Y - 1}, "y_train is -1 to 1; allowed is 0 to 1"),
         ({"y_train": Y.astype(np.uint64) - 1}, "to 18446744073709551615; allowed is 0 to 29"),
         ({"y_test": np.arange(6)}, "y_test is 0 to 5; allowed is 0 to 2"),
@@ -206,7 +210,7 @@ def test_a_downloaded_set_is_read(name: str, tmp_path: Path) -> None:
             head = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
             (folder / f"{part}-{kind}-ubyte").write_bytes(head + array.tobytes())
     data = load(name, root=tmp_path)
-    assert (data.shape, data.classes, len(data.splits["test"])) == ((1, 8, 8), 10, 297)
+    assert (data.shape, data.task.outputs, len(data.splits["test"])) == ((1, 8, 8), 10, 297)
     assert data.flip == (name == "fashion_mnist")
     assert np.array_equal(data.images[:, 0].numpy(), x)
 
@@ -218,7 +222,7 @@ def test_cifar10_from_the_shared_folder(tmp_path: Path) -> None:
     packed = SHARED / "cifar10_webp.npz"
     subprocess.run([sys.executable, SHARED / "unpack_images.py", packed, path], check=True)
     data = load(path)
-    assert (data.shape, data.classes, len(data)) == ((3, 32, 32), 10, 60000)
+    assert (data.shape, data.task.outputs, len(data)) == ((3, 32, 32), 10, 60000)
     assert {s: len(x) for s, x in data.splits.items()} == {"train": 40000, "val": 10000,
                                                            "test": 10000}  # fmt: skip
     # The statistics of all 50,000 that published recipes use; 40,000 of them come near.

@@ -18,7 +18,6 @@ from lanas.space import Arch, Choice, Space
 from supernet.cli import arguments as cli
 from supernet.data.augment import Augment
 from supernet.data.sets import Data, load
-from supernet.data.tasks import classification
 from supernet.training.loop import Training, fit
 from supernet.training.strategies import uniform
 from tests import scripts
@@ -49,7 +48,7 @@ def train(folder: Path, devices: int, **settings: Any) -> nn.Module:
     module = Training(
         net,
         data,
-        classification(),
+        data.task,
         Augment(data),
         lambda rng: [*uniform(net.space, rng), *uniform(net.space, rng)],
         split="train",

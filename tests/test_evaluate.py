@@ -1,17 +1,19 @@
 """Scores with inherited weights: statistics of the path alone, the val split alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torchmetrics import Metric
 
 from lanas.errors import UserError
 from lanas.space import Arch, Choice, Floats, Space, as_tuples
+from supernet.data.metrics import Average
 from supernet.data.sets import Data, load
-from supernet.data.tasks import classification
+from supernet.data.tasks import Classification
 from supernet.score.counted import LinearCost, of_supernet, size_factor
 from supernet.score.inherited import SupernetEvaluator, calibration_batches, recalibrate
 from supernet.spaces import network
@@ -26,6 +28,17 @@ def data() -> Data:
 def net() -> nn.Module:
     torch.manual_seed(0)
     return network("nb201", classes=10, channels=1, width=4, depth=[1, 1, 1])
+
+
+class Measured(Classification):
+    """A classification whose accuracy is given by a function."""
+
+    def __init__(self, classes: int, of: Callable[[Tensor, Tensor], tuple[Tensor, int]]) -> None:
+        super().__init__(classes)
+        self.__dict__["of_accuracy"] = of
+
+    def metrics(self) -> dict[str, Metric]:
+        return super().metrics() | {"accuracy": Average(self.__dict__["of_accuracy"])}
 
 
 def norms(net: nn.Module) -> list[nn.BatchNorm2d]:
@@ -79,7 +92,7 @@ def test_calibration_is_divided_into_equal_batches(
 
 def test_a_score_forgets_every_path_before_it(net: nn.Module, data: Data) -> None:
     """However far other paths moved the statistics, a score is what it was."""
-    evaluator = SupernetEvaluator(net, data, classification(), {}, images=256)
+    evaluator = SupernetEvaluator(net, data, {}, images=256)
     arch, others = (3, 3, 3, 1, 3, 2), as_tuples(net.space.sample(np.random.default_rng(1), 5))
     first = evaluator.score(arch)
     for norm in norms(net):
@@ -90,7 +103,7 @@ def test_a_score_forgets_every_path_before_it(net: nn.Module, data: Data) -> Non
 
 
 def test_without_calibration_the_statistics_of_training_count(net: nn.Module, data: Data) -> None:
-    evaluator = SupernetEvaluator(net, data, classification(), {}, images=0)
+    evaluator = SupernetEvaluator(net, data, {}, images=0)
     before = [norm.running_mean.clone() for norm in norms(net)]
     evaluator.score((3, 3, 3, 1, 3, 2))
     assert all(torch.equal(a, b.running_mean) for a, b in zip(before, norms(net), strict=True))
@@ -99,15 +112,15 @@ def test_without_calibration_the_statistics_of_training_count(net: nn.Module, da
 def test_val_is_scored_and_nothing_else(net: nn.Module, data: Data) -> None:
     seen: list[Tensor] = []
 
-    def metric(logits: Tensor, labels: Tensor) -> Tensor:
+    def metric(logits: Tensor, labels: Tensor) -> tuple[Tensor, int]:
         seen.append(labels)
-        return torch.ones(len(labels))
+        return torch.tensor(len(labels)), len(labels)
 
-    task = replace(classification(), metric=metric)
-    assert SupernetEvaluator(net, data, task, {}).score((1,) * 6)[0] == 1.0
-    assert torch.equal(torch.cat(seen), data.labels[torch.from_numpy(data.splits["val"])])
+    other = replace(data, task=Measured(10, metric))
+    assert SupernetEvaluator(net, other, {}).score((1,) * 6)["accuracy"] == 1.0
+    assert torch.equal(torch.cat(seen), data.targets[torch.from_numpy(data.splits["val"])])
     with pytest.raises(UserError, match="test is seen once"):
-        SupernetEvaluator(net, data, task, {}, split="test")
+        SupernetEvaluator(net, data, {}, split="test")
 
 
 def test_only_operations_of_the_path_run(net: nn.Module) -> None:
@@ -127,7 +140,7 @@ def test_a_soft_score_is_the_mean_probability_of_the_right_class(
 ) -> None:
     """Of all of val, whose last batch is smaller; accuracy is kept beside it."""
     arch = (3, 3, 3, 1, 3, 2)
-    evaluator = SupernetEvaluator(net, data, classification(), {}, images=64, batch=100, soft=True)
+    evaluator = SupernetEvaluator(net, data, {}, images=64, batch=100, soft=True)
     (trial,) = evaluator([arch])
     assert len(data.splits["val"]) % 100
     x, y = next(iter(data.batches("val", len(data.splits["val"]))))
@@ -147,7 +160,7 @@ def test_a_factor_is_of_the_error_and_the_metric_is_kept(net: nn.Module, data: D
         return np.array([factors[arch] for arch in some])
 
     (plain, _), (good, bad) = (
-        SupernetEvaluator(net, data, classification(), {}, images=64, factor=factor)(archs)
+        SupernetEvaluator(net, data, {}, images=64, factor=factor)(archs)
         for factor in (None, given)
     )
     assert plain.metric is None and good.metric == plain.score
@@ -167,18 +180,18 @@ def test_a_size_prior_counts_doublings_from_the_median_of_the_space() -> None:
 def test_one_that_fails_is_logged_with_its_reason(net: nn.Module, data: Data) -> None:
     costs = of_supernet(net, data.shape)
 
-    def metric(logits: Tensor, labels: Tensor) -> Tensor:
+    def metric(logits: Tensor, labels: Tensor) -> tuple[Tensor, int]:
         if calls := metric.__dict__.setdefault("calls", []):
             calls.append(1)
             if len(calls) == 3:
-                return torch.full((len(labels),), float("nan"))
+                return torch.tensor(float("nan")), len(labels)
         else:
             calls.append(1)
             raise RuntimeError("out of\nmemory")
-        return torch.ones(len(labels))
+        return torch.tensor(len(labels)), len(labels)
 
-    task = replace(classification(), metric=metric)
-    evaluator = SupernetEvaluator(net, data, task, costs, batch=2000, images=64)
+    other = replace(data, task=Measured(10, metric))
+    evaluator = SupernetEvaluator(net, other, costs, batch=2000, images=64)
     archs = as_tuples(net.space.canonical([(3, 3, 3, 1, 3, 2), (1,) * 6, (2,) * 6]))
     raised, good, nan = evaluator(archs)
     assert raised.score is None and raised.error == "RuntimeError: out of memory"

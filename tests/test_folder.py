@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_folder_gives_the_same_with_and_without_workers(folder: Path) -> None:
     alone, two = (load(folder, workers=n, image_size=14, val_fraction=0.25) for n in (0, 2))
-    assert (alone.shape, alone.classes, len(alone)) == ((3, 14, 14), 3, 30)
+    assert (alone.shape, alone.task.outputs, len(alone)) == ((3, 14, 14), 3, 30)
     assert {s: len(x) for s, x in alone.splits.items()} == {"train": 18, "val": 6, "test": 6}
     assert alone.splits["test"].tolist() == list(range(24, 30))  # its val/ is our test
     before = torch.get_rng_state()

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 import supernet.export.formats
 from supernet.data.augment import Augment
 from supernet.data.sets import Data
-from supernet.data.tasks import classification
 from supernet.export.formats import save_weights
 from supernet.layers.operations import DropPath
 from supernet.score.counted import count
@@ -55,14 +54,14 @@ def test_the_loss_of_the_head_is_added_and_drop_path_rises(tmp_path: Path, digit
     net = Undecided()
     settings = dict(split="train", epochs=4, batch=512, lr=0.0, momentum=0.0, weight_decay=0.0)
     module = Training(
-        net, digits, classification(), Augment(digits), lambda _: [(0,) * 10],
+        net, digits, digits.task, Augment(digits), lambda _: [(0,) * 10],
         warmup=0, clip=0, seed=0, drop_path=0.2, **settings,  # type: ignore[arg-type]
     )  # fmt: skip
     fit(module, tmp_path, device="cpu", precision="32")
     assert list(dict.fromkeys(net.rates)) == pytest.approx([0, 0.05, 0.1, 0.15])
     loss = float(module.trainer.callback_metrics["loss"])
     assert loss == pytest.approx((1 + AUXILIARY) * math.log(10), rel=1e-5)
-    assert float(module.trainer.callback_metrics["metric"]) <= 1
+    assert float(module.trainer.callback_metrics["accuracy"]) <= 1
 
 
 # -- the script ----------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ def test_splits_cover_all_once_and_are_stratified(fraction: float) -> None:
     data = load("digits", val_fraction=fraction)
     every = np.concatenate([data.splits[split] for split in SPLITS])
     assert np.array_equal(np.sort(every), np.arange(1797))
-    labels = data.labels.numpy()
+    labels = data.targets.numpy()
     of = {split: np.bincount(labels[data.splits[split]], minlength=10) for split in SPLITS}
     share = len(data.splits["val"]) / (1797 - len(data.splits["test"]))
     assert abs(share - fraction) < 1 / 1000
@@ -61,7 +61,12 @@ def test_train_starts_with_a_fair_sample_of_sorted_data(tmp_path: Path) -> None:
 
 def test_official_test_set_is_test(colour: Data) -> None:
     assert colour.splits["test"].tolist() == list(range(30, 36))
-    assert (colour.shape, colour.classes, len(colour), colour.flip) == ((3, 10, 12), 3, 36, True)
+    assert (colour.shape, colour.task.outputs, len(colour), colour.flip) == (
+        (3, 10, 12),
+        3,
+        36,
+        True,
+    )
 
 
 @pytest.mark.parametrize("torn", [lambda b: b[: len(b) // 2], lambda b: b"hello", lambda b: b""])

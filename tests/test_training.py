@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lanas.space import Arch, as_tuples
 from supernet.data.augment import Augment
 from supernet.data.sets import Data, load
-from supernet.data.tasks import Task, classification
+from supernet.data.tasks import Task
 from supernet.spaces import network
 from supernet.training.loop import Training, fit
 from tests import test_devices
@@ -31,12 +31,14 @@ def square(tmp_path_factory: pytest.TempPathFactory) -> Data:
 
 def tiny(data: Data) -> nn.Module:
     torch.manual_seed(0)
-    return network("nb201", classes=data.classes, channels=data.shape[0], width=4, depth=[1, 1, 1])
+    return network(
+        "nb201", classes=data.task.outputs, channels=data.shape[0], width=4, depth=[1, 1, 1]
+    )
 
 
 def train(net: nn.Module, data: Data, folder: Path, archs: list[Arch], **changes: Any) -> None:
     """Train a copy of a network by plain steps, without augmentation."""
-    settings = ONE_STEP | {"task": classification(), "split": "train", "seed": 0} | changes
+    settings = ONE_STEP | {"task": data.task, "split": "train", "seed": 0} | changes
     augment = Augment(data, flip=False)
     module = Training(
         net, data, augment=augment, paths=lambda _: archs, lr=LR, warmup=0, clip=0, **settings
@@ -108,7 +110,7 @@ def test_a_teacher_from_outside_teaches_all(
         ]
 
     expected = by_hand(copy.deepcopy(net), square, losses)
-    task: Task = classification(temperature=temperature)
+    task: Task = square.task.training(0.0, temperature)
     train(net, square, tmp_path, archs, teacher=lambda x: outside(x), distill=distill, task=task)
     assert_equal(net, expected)
     assert all(parameter.grad is None for parameter in outside.parameters())

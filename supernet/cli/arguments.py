@@ -130,9 +130,8 @@ def training_arguments(config: dict[str, Any], data: "Data", split: str) -> dict
     UserError where one of them does not fit the data or its device.
     """
     from supernet.data.augment import Augment
-    from supernet.data.tasks import classification
 
-    if config["precision"] == "fp16" and data.labels.device.type == "cpu":
+    if config["precision"] == "fp16" and data.device.type == "cpu":
         raise UserError("precision 'fp16' needs a GPU; on the processor it is one of 32, bf16")
     data.batches(split, config["batch_size"], drop_last=True)  # raises where that is too large
     step, there = config["batch_size"] * config["accumulate"], len(data.batches(split, 1))
@@ -145,7 +144,7 @@ def training_arguments(config: dict[str, Any], data: "Data", split: str) -> dict
     same = ["epochs", "lr", "momentum", "weight_decay", "warmup", "clip", "seed"]
     same += ["distill", "accumulate"]
     return {
-        "task": classification(config["label_smoothing"], config["temperature"]),
+        "task": data.task.training(config["label_smoothing"], config["temperature"]),
         "teacher": teacher(config, data),
         "augment": Augment(data, crop=crop, flip=config["flip"], cutout=config["cutout"]),
         "batch": config["batch_size"],

@@ -1,5 +1,6 @@
 """What is drawn at random on an image's way into the network, on its device."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -51,15 +52,36 @@ class Augment:
 
         generator: on the device of the images.
         """
+        return self._drawn(images, None, generator)[0]
+
+    def pair(
+        self, images: Tensor, targets: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """As a call, and the targets, shifted and mirrored as their images where they are maps."""
+        if self.data.task.outside is None:
+            return self._drawn(images, None, generator)[0], targets
+        x, maps = self._drawn(images, targets[:, None], generator)
+        assert maps is not None
+        return x, maps[:, 0]
+
+    def _drawn(
+        self, images: Tensor, maps: Tensor | None, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor | None]:
+        """maps: [b, 1, h, w] or None."""
         if self.crop:
-            images = _shift(images, self.crop, generator)
+            corner = [_draw(2 * self.crop + 1, images, generator) for _ in range(2)]
+            images = _window(images, self.crop, corner, 0)
+            if maps is not None:
+                maps = _window(maps, self.crop, corner, self.data.task.outside or 0)
         if self.flip:
-            mirror = _draw(2, images, generator).bool()
-            images = torch.where(mirror[:, None, None, None], images.flip(3), images)
+            mirror = _draw(2, images, generator).bool()[:, None, None, None]
+            images = torch.where(mirror, images.flip(3), images)
+            if maps is not None:
+                maps = torch.where(mirror, maps.flip(3), maps)
         x = self.data.normalise(images)
         if self.cutout:
             x = x.masked_fill(_squares(images, self.cutout, generator), 0)
-        return x
+        return x, maps
 
 
 def _draw(n: int, images: Tensor, generator: torch.Generator) -> Tensor:
@@ -67,14 +89,16 @@ def _draw(n: int, images: Tensor, generator: torch.Generator) -> Tensor:
     return torch.randint(n, (len(images),), generator=generator, device=images.device)
 
 
-def _shift(images: Tensor, crop: int, generator: torch.Generator) -> Tensor:
-    """For each image a window of its own size out of the image with `crop` zeros on every side."""
+def _window(images: Tensor, crop: int, corner: Sequence[Tensor], outside: int) -> Tensor:
+    """Of each image, with `crop` pixels of `outside` around it, the window of its own size.
+
+    corner: top and left of each window, int64 [b] each.
+    """
     h, w = images.shape[2:]
-    top, left = (_draw(2 * crop + 1, images, generator) for _ in range(2))
-    rows = top[:, None] + torch.arange(h, device=images.device)  # [b, h]
-    columns = left[:, None] + torch.arange(w, device=images.device)  # [b, w]
+    rows = corner[0][:, None] + torch.arange(h, device=images.device)  # [b, h]
+    columns = corner[1][:, None] + torch.arange(w, device=images.device)  # [b, w]
     each = torch.arange(len(images), device=images.device)
-    padded = pad(images, (crop,) * 4)
+    padded = pad(images, (crop,) * 4, value=outside)
     # Indices on both sides of the colon put channels last: [b, h, w, c].
     window = padded[each[:, None, None], :, rows[:, :, None], columns[:, None, :]]
     return window.permute(0, 3, 1, 2)

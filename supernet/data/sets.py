@@ -2,18 +2,15 @@
 
     data = load("digits", device="cuda")
     augment = Augment(data, crop=1)
-    for images, labels in data.batches("train", 128, seed=(0, epoch)):
-        logits = net(augment(images, generator))
+    for images, targets in data.batches("train", 128, seed=(0, epoch)):
+        loss = data.task.loss(net(augment(images, generator)), targets)
 
 Small sets lie on the device as bytes and a batch is one indexing there; the files of an image
 folder are decoded by workers. Search reads "train" and "val"; "test" is for one last measurement.
 """
 
-import http.client
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
-from os import environ
 from pathlib import Path
 
 import numpy as np
@@ -22,17 +19,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from lanas.errors import UserError, one_line
+from lanas.errors import UserError
+from supernet.data import readers
 from supernet.data.augment import Augment
 from supernet.data.files import Files, torch_seed
-from supernet.data.splits import SPLITS, Indices, check_splits, count_classes, divide, read_arrays
+from supernet.data.splits import SPLITS, Indices, check_splits, divide
+from supernet.data.tasks import Classification, Targets, Task
 
 __all__ = ["NAMES", "Augment", "Batches", "Data", "load"]
 
 Seed = int | tuple[int, ...]
 
 NAMES = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100")
-ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 # The channel statistics that every published ImageNet recipe uses, in units of 0..1.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -41,32 +39,39 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """One data set, its splits, on a device.
+    """One data set, its splits and its task, on a device.
 
-    shape: channels, height, width. mean, std: float32 [channels] in units of 0..1, of the train
-    split (of ImageNet for an image folder). splits: "train" (in random order), "val" and "test" as
-    int64 indices into the whole, which is the train pool and after it the test pool. flip: whether
-    mirrored images make sense. images: uint8 [n, c, h, w], or files to decode. labels: int64 [n].
+    task: what is learned. shape: channels, height, width. mean, std: float32 [channels] in units of
+    0..1, of the train split (of ImageNet for an image folder). splits: "train" (in random order),
+    "val" and "test" as int64 indices into the whole, which is the train pool and after it the test
+    pool. flip: whether mirrored images make sense. images: uint8 [n, c, h, w], or files to decode.
+    targets: [n, ...], as the task has them.
     """
 
     name: str
-    classes: int
+    task: Task
     shape: tuple[int, int, int]
     mean: Tensor
     std: Tensor
     splits: dict[str, Indices]
     flip: bool
     images: Tensor | Files
-    labels: Tensor
+    targets: Tensor
 
     @property
     def crop(self) -> int:
         """Pixels of random shift that are usual for it; files are cropped as they are decoded."""
-        return 0 if isinstance(self.images, Files) else self.shape[1] // 8
+        shifted = self.task.augmented and not isinstance(self.images, Files)
+        return self.shape[1] // 8 if shifted else 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where its batches lie."""
+        return self.targets.device
 
     def __len__(self) -> int:
         """Images of all splits together."""
-        return len(self.labels)
+        return len(self.targets)
 
     def batches(
         self,
@@ -105,7 +110,7 @@ class Data:
 
 @dataclass(frozen=True, eq=False)
 class Batches:
-    """One pass over `indices`: (images uint8 [b, c, h, w], labels int64 [b]), on the device.
+    """One pass over `indices`: (images uint8 [b, c, h, w], targets [b, ...]), on the device.
 
     Every iteration gives the same batches. Made by `Data.batches`.
     """
@@ -129,15 +134,15 @@ class Batches:
             order = order[torch.randperm(len(order), generator=generator)]
         order = order[: len(self) * self.size]
         part, parts = self.share
-        order = torch.cat([chunk.chunk(parts)[part] for chunk in order.split(self.size)])
-        chunks = order.to(self.data.labels.device).split(self.size // parts)
+        order = torch.cat([chunk.chunk(parts)[part] for chunk in torch.split(order, self.size)])
+        chunks = torch.split(order.to(self.data.device), self.size // parts)
         if isinstance(self.data.images, Files):
-            lists = [chunk.tolist() for chunk in order.split(self.size // parts)]
-            images = self.data.images.decoded(lists, self.seed, self.data.labels.device)
+            lists = [chunk.tolist() for chunk in torch.split(order, self.size // parts)]
+            images = self.data.images.decoded(lists, self.seed, self.data.device)
         else:
             images = (self.data.images[chunk] for chunk in chunks)
         for x, chunk in zip(images, chunks, strict=True):
-            yield x, self.data.labels[chunk]
+            yield x, self.data.targets[chunk]
 
 
 # -- loading -----------------------------------------------------------------------------------
@@ -153,6 +158,7 @@ def load(
     workers: int = 2,
     root: str | Path | None = None,
     splits: dict[str, Indices] | None = None,
+    task: Task | None = None,
 ) -> Data:
     """The data set that `source` names, on `device`.
 
@@ -163,13 +169,16 @@ def load(
     - `mnist`, `fashion_mnist`, `cifar10`, `cifar100`: downloaded once into `root`, which is
       $LANAS_DATA where not given, ~/.cache/lanas where that is not set.
     - a path to an .npz file of x_train, y_train, x_test, y_test: x uint8 [n, h, w] or
-      [n, h, w, c] with 1 or 3 channels, y integers [n] from 0 to classes - 1.
+      [n, h, w, c] with 1 or 3 channels; y integers [n], the classes of images from 0, or floats
+      [n] or [n, values], numbers to be predicted, or integers [n, h, w], the classes of pixels
+      from 0, where 255 counts nowhere.
     - a folder in the ImageNet manner, train/CLASS/*.jpg and val/CLASS/*.jpg. **Its val/ is our
       test**; our val is split off its train/. Read as RGB by `workers` processes (0: in this one).
 
     image_size: height and width in pixels; by default as stored, 224 for a folder. val_fraction of
     the train pool, stratified and drawn by `seed`, is val. splits: those of a run folder, used as
-    they are instead. Raises UserError for whatever cannot be used, in one line.
+    they are instead. task: of an .npz file, where its targets are of a task of your own. Raises
+    UserError for whatever cannot be used, in one line.
     """
     if not 0 < val_fraction < 1:
         raise UserError(f"val_fraction {val_fraction}: it lies between 0 and 1, both excluded")
@@ -178,129 +187,61 @@ def load(
     if workers < 0:
         raise UserError(f"workers {workers}: it is at least 0")
     name, path = str(source), Path(source).expanduser()
+    if task is not None and (name in NAMES or not path.is_file()):
+        raise UserError(f"data {name!r} has its own task; one of your own goes with an .npz file")
     images: Tensor | Files
     if name not in NAMES and path.is_dir():
-        files, labels, pool = _read_folder(path)
-        images = Files(files, image_size or 224, workers)
+        paths, y, pool = readers.read_folder(path)
+        images = Files(paths, image_size or 224, workers)
         shape = (3, images.size, images.size)
     else:
-        if name == "digits":
-            x, labels, pool = _read_digits()
-        elif name in NAMES:
-            x, labels, pool = _download(name, root)
-        elif path.is_file():
-            x, labels, pool = _read_npz(path)
-        else:
-            raise UserError(
-                f"data {name!r}: it is one of {', '.join(NAMES)}, "
-                "or a path to an .npz file or an image folder"
-            )
+        x, y, pool, task = _read_arrays(name, path, root, task)
         images = _as_bytes(x, image_size)
         shape = (images.shape[1], images.shape[2], images.shape[3])
-
-    classes = count_classes(name, labels[:pool])
+    if task is None:
+        task = Classification(1 + int(y[:pool].max()))
+    task.check_pool(name, y[:pool])
+    strata = task.strata(y)
     if splits is None:
-        splits = divide(labels, pool, val_fraction, seed)
+        splits = divide(strata, pool, val_fraction, seed)
     else:
         splits = {split: np.asarray(splits[split], np.int64) for split in SPLITS}
-        check_splits(name, splits, pool, len(labels))
+        check_splits(name, splits, pool, len(y))
     if isinstance(images, Files):
         mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
     else:
         mean, std = _statistics(images, splits["train"])
         images = images.to(device)
+    targets = torch.from_numpy(y)
+    if image_size is not None:
+        targets = task.resized(targets, image_size)
     return Data(
         name=name,
-        classes=classes,
+        task=task,
         shape=shape,
         mean=mean.to(device),
         std=std.to(device),
         splits=splits,
-        flip=name not in ("digits", "mnist"),
+        flip=task.augmented and name not in ("digits", "mnist"),
         images=images,
-        labels=torch.from_numpy(labels).to(device),
+        targets=targets.to(device),
     )
 
 
-# Each reader gives images [n, h, w] or [n, h, w, c] (or paths), labels int64 [n], and how many of
-# them are the train pool. Where that is all of them there is no official test set.
-Pools = tuple[NDArray[np.uint8], Indices, int]
-
-
-def _read_digits() -> Pools:
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    images = np.rint(digits.images * (255 / 16))  # stored as 0..16
-    return images.astype(np.uint8), digits.target.astype(np.int64), len(images)
-
-
-def _download(name: str, root: str | Path | None) -> Pools:
-    import torchvision.datasets
-
-    root = Path(root or environ.get("LANAS_DATA") or "~/.cache/lanas").expanduser()
-    kind = getattr(torchvision.datasets, {"fashion_mnist": "FashionMNIST"}.get(name, name.upper()))
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(10)  # torchvision sets none: a firewall that drops would hang forever
-    try:
-        train, test = (kind(str(root), train=part, download=True) for part in (True, False))
-    except (OSError, RuntimeError, ValueError, AssertionError, http.client.HTTPException) as error:
-        raise UserError(
-            f"{name} could not be downloaded to {root}, or read there: {one_line(error)}; "
-            f"a path to an .npz file with {', '.join(ARRAYS)} can be given instead"
-        ) from None
-    finally:
-        socket.setdefaulttimeout(before)
-    x = np.concatenate([np.asarray(train.data), np.asarray(test.data)])
-    y = np.concatenate([np.asarray(train.targets), np.asarray(test.targets)])
-    return x, y.astype(np.int64), len(train)
-
-
-def _read_npz(path: Path) -> Pools:
-    x, y, x_test, y_test = read_arrays(path, ARRAYS)
-    for part, images, labels in (("train", x, y), ("test", x_test, y_test)):
-        given = f"{path}: x_{part} is {images.dtype} {list(images.shape)}"
-        grey, colour = images.ndim == 3, images.ndim == 4 and images.shape[-1] in (1, 3)
-        if images.dtype != np.uint8 or not (grey or colour) or images.size == 0:
-            raise UserError(
-                f"{given}; it is uint8 [n, h, w] or [n, h, w, c], none of them 0, with c 1 or 3"
-            )
-        if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
-            raise UserError(
-                f"{given} and y_{part} {labels.dtype} {list(labels.shape)}; "
-                f"y_{part} is integers [{len(images)}]"
-            )
-        # A label past the number of images would leave a class without any.
-        most = max(0, min(int(y.max()), len(y) - 1))
-        if labels.min() < 0 or labels.max() > most:
-            raise UserError(
-                f"{path}: y_{part} is {labels.min()} to {labels.max()}; allowed is 0 to {most}"
-            )
-    if x.shape[1:] != x_test.shape[1:]:
-        raise UserError(
-            f"{path}: images of x_train are {list(x.shape[1:])} and of x_test "
-            f"{list(x_test.shape[1:])}; they are of one shape"
-        )
-    return np.concatenate([x, x_test]), np.concatenate([y, y_test], dtype=np.int64), len(x)
-
-
-def _read_folder(path: Path) -> tuple[list[str], Indices, int]:
-    from torchvision.datasets import ImageFolder
-
-    try:
-        train, test = (ImageFolder(str(path / part)) for part in ("train", "val"))
-    except OSError as error:
-        raise UserError(
-            f"image folder {path} needs images in train/CLASS/ and val/CLASS/: {one_line(error)}"
-        ) from None
-    if train.classes != test.classes:
-        differing = sorted(set(train.classes) ^ set(test.classes))
-        raise UserError(
-            f"image folder {path}: train/ and val/ have the same classes, and only one "
-            f"of them has {', '.join(differing[:5])}"
-        )
-    samples = train.samples + test.samples
-    return [file for file, _ in samples], np.array([label for _, label in samples]), len(train)
+def _read_arrays(
+    name: str, path: Path, root: str | Path | None, task: Task | None
+) -> tuple[NDArray[np.uint8], Targets, int, Task | None]:
+    """Images, targets, size of the train pool and task of a data set that is no folder."""
+    if name == "digits":
+        return *readers.read_digits(), None
+    if name in NAMES:
+        return *readers.download(name, root), None
+    if path.is_file():
+        return readers.read_npz(path, task)
+    raise UserError(
+        f"data {name!r}: it is one of {', '.join(NAMES)}, "
+        "or a path to an .npz file or an image folder"
+    )
 
 
 def _as_bytes(x: NDArray[np.uint8], image_size: int | None) -> Tensor:
@@ -315,7 +256,7 @@ def _as_bytes(x: NDArray[np.uint8], image_size: int | None) -> Tensor:
 def _statistics(images: Tensor, train: Indices) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel in units of 0..1, float32 [c], exact."""
     counts = torch.zeros(images.shape[1], 256, dtype=torch.int64)
-    for chunk in torch.from_numpy(train).split(4096):  # counted in pieces to spare memory
+    for chunk in torch.split(torch.from_numpy(train), 4096):  # counted in pieces to spare memory
         for channel, values in enumerate(images[chunk].unbind(1)):
             counts[channel] += torch.bincount(values.flatten(), minlength=256)
     weights = counts.double() / counts.sum(1, keepdim=True)

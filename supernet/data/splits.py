@@ -17,9 +17,9 @@ SPLITS = ("train", "val", "test")
 # -- splits ------------------------------------------------------------------------------------
 
 
-def count_classes(name: str, labels: Indices) -> int:
-    """The number of classes; UserError where one of them has fewer than two images in train."""
-    counts = np.bincount(labels)
+def check_classes(name: str, labels: Indices, classes: int) -> None:
+    """UserError where one of the classes has fewer than two images in the train pool."""
+    counts = np.bincount(labels, minlength=classes)
     least = int(counts.argmin())
     if counts[least] < 2:
         raise UserError(
@@ -28,11 +28,10 @@ def count_classes(name: str, labels: Indices) -> int:
         )
     if len(counts) < 2:
         raise UserError(f"{name}: all train images are of one class; at least 2 are needed")
-    return len(counts)
 
 
 def divide(labels: Indices, pool: int, val_fraction: float, seed: int) -> dict[str, Indices]:
-    """Stratified splits of labels [n]: the first `pool` are train and val, what follows is test.
+    """Splits stratified by labels [n]: the first `pool` are train and val, what follows is test.
 
     Where nothing follows, test is a fifth, the same for every seed. Raises UserError where val
     would be empty.

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from lanas.errors import UserError, one_line
 from lanas.space import Arch, Floats, Space
 from lanas.trials import Trial
+from supernet.data.metrics import computed
 from supernet.data.sets import Batches, Data
-from supernet.data.tasks import Task
 from supernet.score.counted import Cost
 
 
@@ -35,7 +35,6 @@ class SupernetEvaluator:
         self,
         supernet: nn.Module,
         data: Data,
-        task: Task,
         costs: dict[str, Cost],
         *,
         split: str = "val",
@@ -50,7 +49,7 @@ class SupernetEvaluator:
             )
         if images == 1:
             raise UserError("1 image has no variance: calibrate with 0, or with 2 or more")
-        self.supernet, self.task, self.costs = supernet.eval(), task, costs
+        self.supernet, self.costs = supernet.eval(), costs
         self.soft, self.factor = soft, factor
         device = next(supernet.parameters()).device
         self.autocast = device.type == "cuda"
@@ -67,8 +66,10 @@ class SupernetEvaluator:
             costs = {name: float(cost(space, [arch])[0]) for name, cost in self.costs.items()}
             score, metric, reason = None, None, None
             try:
-                metric, soft = self.score(arch)
+                measured, task = self.score(arch), self.data.task
+                metric, soft = measured[task.metric], measured[task.soft]
                 score = soft if self.soft else metric
+                score = score if task.higher else -score
                 if self.factor is not None:
                     score = 1 - (1 - score) * float(self.factor([arch])[0])
                 elif not self.soft:
@@ -81,25 +82,26 @@ class SupernetEvaluator:
             yield Trial(arch, score, costs, time.perf_counter() - start, reason, metric)
 
     @torch.inference_mode()
-    def score(self, arch: Sequence[int]) -> tuple[float, float]:
-        """The mean metric of one architecture over the split, and that of the soft metric."""
+    def score(self, arch: Sequence[int]) -> dict[str, float]:
+        """Each metric of the task of one architecture over the split, by name."""
         with torch.autocast("cuda", torch.bfloat16, enabled=self.autocast):
             calibration = map(self.data.normalise, self.calibration)
             recalibrate(self.supernet, self.norms, arch, calibration)
-            return score(partial(self.supernet, arch=arch), self.split, self.data, self.task)
+            return score(partial(self.supernet, arch=arch), self.split, self.data)
 
 
 @torch.inference_mode()
-def score(
-    predict: Callable[[Tensor], Tensor], batches: Batches, data: Data, task: Task
-) -> tuple[float, float]:
-    """The means of the metric and of the soft metric over `batches`; waits for the device once."""
-    scores = []
-    for x, y in batches:
+def score(predict: Callable[[Tensor], Tensor], batches: Batches, data: Data) -> dict[str, float]:
+    """Each metric of the data's task over `batches`, by name; waits for the device once.
+
+    predict: normalised images [b, channels, h, w] to outputs. Every sample weighs the same.
+    """
+    metrics = {name: metric.to(data.device) for name, metric in data.task.metrics().items()}
+    for x, target in batches:
         output = predict(data.normalise(x))
-        scores.append(torch.stack([task.metric(output, y), task.soft(output, y)]))
-    metric, soft = torch.cat(scores, dim=1).double().mean(1).tolist()
-    return metric, soft
+        for metric in metrics.values():
+            metric.update(output, target)
+    return computed(metrics)
 
 
 @torch.no_grad()

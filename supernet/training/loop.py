@@ -22,6 +22,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from timm.optim import param_groups_weight_decay
 from timm.scheduler import CosineLRScheduler
 from torch import Tensor, nn
+from torchmetrics import Metric
 
 from lanas.errors import UserError
 from lanas.space import Arch
@@ -93,6 +94,7 @@ class Training(pl.LightningModule):
         self.drop_path = drop_path
         self.teacher, self.distill, self.accumulate = teacher, distill, accumulate
         self.unchecked: list[tuple[int, list[Arch], Tensor]] = []
+        self.measured: list[Metric] = []
 
     # -- one step --------------------------------------------------------------------------------
 
@@ -107,16 +109,16 @@ class Training(pl.LightningModule):
         average([p.grad for p in self.weights if p.grad is not None])
         self._clip(optimizer)
         optimizer.step()
-        self._watch(step, archs, *results.mean(0))
+        self._watch(step, archs, results.mean(0))
 
     def _backward(self, images: Tensor, target: Tensor, archs: list[Arch]) -> Tensor:
         """Add the gradients of the architectures on some images to those that there are.
 
-        Returns the loss and the mean metric of each, [2, archs].
+        Returns the loss of each, [archs].
         """
-        x = self.augment(images, self.generator)
+        x, target = self.augment.pair(images, target, self.generator)
         soft = self._taught(x)
-        losses, metrics = [], []
+        losses = []
         for arch in archs:
             output = self.net(x, arch)
             output, *auxiliary = output if isinstance(output, tuple) else (output,)
@@ -125,10 +127,10 @@ class Training(pl.LightningModule):
                 loss = loss + AUXILIARY * self.task.loss(logits, target)
             self.manual_backward(loss / self.accumulate)
             losses.append(loss.detach())
-            metrics.append(self.task.metric(output.detach(), target).mean())
+            self.measured[0].update(output.detach(), target)
             if self.teacher == "first" and soft is None:
                 soft = output.detach()
-        return torch.stack([torch.stack(losses), torch.stack(metrics)])
+        return torch.stack(losses)
 
     def _taught(self, x: Tensor) -> Tensor | None:
         """What a teacher from outside says of the images; None where there is none."""
@@ -155,11 +157,10 @@ class Training(pl.LightningModule):
 
     # -- losses that are not finite --------------------------------------------------------------
 
-    def _watch(self, step: int, archs: list[Arch], losses: Tensor, metrics: Tensor) -> None:
+    def _watch(self, step: int, archs: list[Arch], losses: Tensor) -> None:
         self.unchecked.append((step, archs, losses))
         once = {"on_step": False, "on_epoch": True, "sync_dist": True, "batch_size": 1}
         self.log("loss", losses.mean(), prog_bar=True, **once)  # type: ignore[arg-type]
-        self.log("metric", metrics.mean(), **once)  # type: ignore[arg-type]
         if len(self.unchecked) >= CHECK_EVERY:
             self._check()
 
@@ -191,6 +192,9 @@ class Training(pl.LightningModule):
         entropy = np.random.SeedSequence((self.seed, self.current_epoch, share()[0]))
         seed = int(entropy.generate_state(1)[0])
         self.generator = torch.Generator(self.device).manual_seed(seed)
+        metric = self.task.metrics()[self.task.metric].to(self.device)
+        metric.sync_on_compute = True  # over all devices
+        self.measured = [metric]  # in a list, so that it is no part of the module
         for module in self.net.modules():
             if isinstance(module, DropPath):
                 module.rate = self.drop_path * self.current_epoch / self.epochs
@@ -202,6 +206,8 @@ class Training(pl.LightningModule):
         Statistics of norms, the one thing in which devices differ, become their mean there.
         """
         average([buffer for buffer in self.net.buffers() if buffer.is_floating_point()])
+        for metric in self.measured:
+            self.log(self.task.metric, metric.compute().float())
         self._check()
         state = self.net.state_dict()
         finite = torch.stack([tensor.isfinite().all() for tensor in state.values()]).tolist()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lanas.errors import UserError, one_line
 from supernet.data.sets import IMAGENET_MEAN, IMAGENET_STD, Data
+from supernet.data.tasks import Classification
 
 Teacher = Callable[[Tensor], Tensor]  # images normalised as the data to logits [n, classes]
 
@@ -33,7 +34,7 @@ def load(name: str, weights: str | None, data: Data) -> Teacher:
         mean, std = torch.zeros(1), torch.ones(1)
     else:
         net, mean, std = _timm(name, weights, data)
-    device = data.labels.device
+    device = data.device
     net = net.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
     # (x * data.std + data.mean - mean) / std, in one multiplication and one addition
     mean, std = mean.to(device), std.to(device)
@@ -99,14 +100,16 @@ def _check(name: str, teach: Teacher, data: Data) -> None:
     height, width = data.shape[1:]
     try:
         with torch.no_grad():
-            logits = teach(torch.zeros(2, *data.shape, device=data.labels.device))
+            logits = teach(torch.zeros(2, *data.shape, device=data.device))
     except Exception as error:  # models refuse a size by assertions and by shapes that do not fit
         raise UserError(
             f"--teacher {name} cannot take images of {height}x{width} and {data.shape[0]} "
             f"channels: {one_line(error)[:300]}"
         ) from None
-    if logits.shape != (2, data.classes):
+    if not isinstance(data.task, Classification):
+        return
+    if logits.shape != (2, data.task.classes):
         told = logits.shape[1] if logits.ndim == 2 else list(logits.shape[1:])
         raise UserError(
-            f"--teacher {name} tells {told} classes apart, and {data.name} has {data.classes}"
+            f"--teacher {name} tells {told} classes apart, and {data.name} has {data.task.classes}"
         )
