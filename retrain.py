@@ -13,6 +13,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from lanas.errors import UserError
+from lanas.scores import PLAIN, Score, score_from_data
 from lanas.space import Arch, Space, arch_id
 from lanas.trials import TrialLog
 from supernet.cli import arguments as cli
@@ -24,12 +25,12 @@ from supernet.settings import make
 from supernet.spaces import own
 
 
-def select(text: str, space: Space, log: TrialLog, seed: int) -> list[Arch]:
+def select(text: str, space: Space, log: TrialLog, score: Score, seed: int) -> list[Arch]:
     """The architectures that --arch names, each once; UserError where there are none such."""
     import numpy as np
 
+    from lanas.rank import ranked
     from lanas.space import as_tuples
-    from supernet.report.tables import ranked
 
     kind, _, count = text.partition(":")
     if kind in ("random", "top") and count.isdecimal() and int(count) == 0:
@@ -46,7 +47,7 @@ def select(text: str, space: Space, log: TrialLog, seed: int) -> list[Arch]:
             if int(text) >= len(log):
                 raise UserError(f"--arch {text}: trials are 0 to {len(log) - 1}")
             return [log.trials[int(text)].arch]
-        found = [trial.arch for _, trial in ranked(log.trials)[: int(count or 1)]]
+        found = [row.trial.arch for row in ranked(log.trials, score)[: int(count or 1)]]
         return enough(text, found, f"{log.path} has {len(found)} trials with a score")
     if "=" not in text and "-" not in text:
         raise UserError(
@@ -106,8 +107,10 @@ def main() -> None:
 
     network = own.located(run.config["network"], run.path)
     space = spaces.space_of(network)
-    log = TrialLog(run.path / "search" / "trials.jsonl")
-    archs = [space.check(arch) for arch in select(args.arch, space, log, args.seed)]
+    log, score = TrialLog(run.path / "search" / "trials.jsonl"), PLAIN
+    if log.trials:
+        score = score_from_data(read_json(run.path / "search" / "config.json")["score"])
+    archs = [space.check(arch) for arch in select(args.arch, space, log, score, args.seed)]
     data = cli.load_data(run.config, device, args.workers, read_splits(run.path / "splits.npz"))
     cli.training_arguments(identity(args), data, "train+val")  # what is wrong is said first
     with torch.device("meta"):

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser
 
-from lanas import Budget, LaNAS, Optimiser, optimisers
+from lanas import Budget, LaNAS, Optimiser, optimisers, scores
 from lanas.errors import UserError
+from lanas.scores import PLAIN, Score
 from lanas.space import Arch, Space
 from lanas.trials import Trial, TrialLog
 from supernet import settings
@@ -64,11 +65,12 @@ def main() -> None:
 
     # -- the loop --
     with lock(folder):
-        settle(folder / "config.json", identity(args, "trials"))
+        frozen = identity(args, "trials") | {"score": problem.score.to_data()}
+        settle(folder / "config.json", frozen)
         problem.keep(folder)
         told = len(log) - len(log) % args.batch
         optimiser.tell(log.trials[:told])  # resume is replay
-        with progress(args.trials, log.trials, problem.percent) as line:
+        with progress(args.trials, log.trials, problem.score) as line:
             while len(log) < args.trials and (batch := optimiser.ask(args.batch)):
                 done = log.trials[told:]  # what a stop left of this batch
                 optimiser.tell(done)
@@ -82,26 +84,24 @@ def main() -> None:
     optimiser.tell(log.trials[told:])
     if len(log) < args.trials:
         print(f"no unseen architecture is left: the space, within its budgets, has {len(log)}")
-    console().print(
-        result_table(optimiser, log.trials, percent=problem.percent, measure=problem.measure)
-    )
-    meaning = None if args.table else meant(args)
-    for line_of_words in [meaning, failures(log.trials), *optimiser.in_words(3)]:
+    console().print(result_table(optimiser, log.trials, measure=problem.measure))
+    for line_of_words in [meant(problem.score), failures(log.trials), *optimiser.in_words(3)]:
         if line_of_words:
             print(line_of_words)
     after = "" if args.table else f"; next: python retrain.py {command.first}"
     print(f"trials: {log.path}{after}")
 
 
-def meant(args: SearchSettings) -> str | None:
-    """What the score of a supernet's trial is, where it is more than accuracy."""
-    if args.score != "soft" and not args.size_prior:
+def meant(score: Score) -> str | None:
+    """What a score is, where it is more than one measurement that goes by its name."""
+    percent = score.settings.get("size_prior")
+    if score.name != "soft" and not percent:
         return None
     soft = "the mean probability of the right class at temperature 0.5 (--score)"
-    words = soft if args.score == "soft" else "accuracy"
-    if args.size_prior:
+    words = soft if score.name == "soft" else score.name
+    if percent:
         words += (
-            f", with {args.size_prior:g} percent of the error less for every doubling of the MACs "
+            f", with {percent:g} percent of the error less for every doubling of the MACs "
             "from the space's median (--size-prior)"
         )
     return f"score: {words}"
@@ -116,6 +116,7 @@ def make(problem: "Problem", args: SearchSettings) -> Optimiser:
         problem.space,
         problem.budgets,
         seed=args.seed,
+        score=problem.score,
         objectives=objectives(args, problem.costs),
         predicates=problem.predicates,
     )
@@ -137,16 +138,17 @@ class Problem:
     """A space, what scores its architectures, and what they may cost.
 
     budgets hold by construction where a cost is a sum of tables, as predicates where not.
-    measure: the real latency of an architecture in ms, where there is a network to measure.
+    score: what is maximised. measure: the real latency of an architecture in ms, where there is a
+    network to measure.
     """
 
     space: Space
     evaluate: Callable[[Iterable[Arch]], Iterator[Trial]]
     costs: tuple[str, ...]
+    score: Score = PLAIN
     budgets: tuple[Budget, ...] = ()
     predicates: list[Any] = field(default_factory=list)
     measure: Callable[[Arch], float] | None = None
-    percent: bool = True  # whether scores are fractions, to be shown as percent
     fitted: "Fit | None" = None  # the latency that was measured for this search
 
     def keep(self, folder: Path) -> None:
@@ -178,7 +180,7 @@ def of_table(args: SearchSettings) -> Problem:
     for name in limits(args):
         cli.one_of("cost", name, table.costs)
     predicates = [table.within(name, limit) for name, limit in limits(args).items()]
-    return Problem(space, table, tuple(table.costs), predicates=predicates, percent=False)
+    return Problem(space, table, tuple(table.costs), predicates=predicates)
 
 
 def of_supernet(run: Run, args: SearchSettings, device: str) -> Problem:
@@ -213,9 +215,12 @@ def of_supernet(run: Run, args: SearchSettings, device: str) -> Problem:
     def real(arch: Arch) -> float:
         return measure(supernet, data.shape, args.latency_batch, arch)["median_ms"]
 
-    factor = None
-    if args.size_prior:
-        factor = cost.size_factor(supernet.space, costs["macs"], args.size_prior)
+    score = scores.make(
+        data.task.soft if args.score == "soft" else data.task.metric,
+        size_prior=args.size_prior,
+        median_macs=cost.median_of(supernet.space, costs["macs"]),
+        lower=not data.task.higher,
+    )
 
     return Problem(
         supernet.space,
@@ -225,10 +230,9 @@ def of_supernet(run: Run, args: SearchSettings, device: str) -> Problem:
             costs,
             split=args.split,
             images=args.calibration_images,
-            soft=args.score == "soft",
-            factor=factor,
         ),
         tuple(costs),
+        score,
         within(supernet.space, costs, limits(args)),
         measure=real if wants_latency else None,
         fitted=fitted,

@@ -34,6 +34,7 @@ from scipy.stats import kendalltau, rankdata
 from lanas import Table
 from lanas.errors import UserError
 from lanas.ranking import best_of_top, tau
+from lanas.scores import size_prior
 from lanas.space import Arch, Archs, Floats, Space, as_tuples
 from lanas.trials import TrialLog
 from supernet.cli import arguments as cli
@@ -159,16 +160,21 @@ def run_cell(
         "training_seconds": seconds,
         "scorings": {},
     }
-    factor = size_factor(folder, sample)
+    macs, median = own_macs(folder, sample)
+
+    def with_prior(values: Floats) -> Floats:
+        pairs = zip(values.tolist(), macs.tolist(), strict=True)
+        return np.array([size_prior(value, cost, PRIOR, median) for value, cost in pairs])
+
     for name in args.scorings:
         accuracy, soft, each = scored(folder, name, sample, args.threads)
         sized = f"size prior {PRIOR:g} %"
         ways = {
             name: accuracy,
-            f"{name}, {sized}": 1 - (1 - accuracy) * factor,
+            f"{name}, {sized}": with_prior(accuracy),
             f"{name}, with MACs": beside(accuracy, sample.macs),
             f"{name}, soft": soft,
-            f"{name}, soft, {sized}": 1 - (1 - soft) * factor,
+            f"{name}, soft, {sized}": with_prior(soft),
         }
         for way, scores in ways.items():
             result["scorings"][way] = judged(scores, sample) | {"seconds": each}
@@ -201,27 +207,26 @@ def scored(folder: Path, name: str, sample: Sample, threads: int) -> tuple[Float
     log = TrialLog(folder / "ranking" / f"{name.replace(' ', '-')}.jsonl")
     if [trial.arch for trial in log.trials] != sample.archs[: len(log)]:
         raise UserError(f"{log.path} is of other architectures; remove it")
-    if any(trial.metric is None for trial in log.trials):
-        raise UserError(f"{log.path} holds no soft accuracies; remove it")
     if len(log) < len(sample.archs):
         for trial in evaluator(run, threads, **SCORINGS[name])(sample.archs[len(log) :]):
-            if trial.score is None:
+            if trial.error is not None:
                 raise UserError(f"{trial.arch}: {trial.error}")
             log.append(trial)
-    accuracy = np.array([trial.metric for trial in log.trials], dtype=float)
-    soft = np.array([trial.score for trial in log.trials], dtype=float)
+    accuracy, soft = (
+        np.array([trial.measured[name] for trial in log.trials]) for name in ("accuracy", "soft")
+    )
     return accuracy, soft, float(np.mean([trial.seconds for trial in log.trials]))
 
 
-def size_factor(folder: Path, sample: Sample) -> Floats:
-    """By what the size prior multiplies the errors of the sample, by the run's own MACs, [n]."""
+def own_macs(folder: Path, sample: Sample) -> tuple[Floats, float]:
+    """The MACs of the sample in the run's own network, [n], and the median of its space."""
     from supernet import spaces
     from supernet.score import counted as cost
 
     run = Run.open(folder)
     supernet = spaces.network(**run.config["network"])
     macs = cost.of_supernet(supernet, images_of(run).shape)["macs"]
-    return cost.size_factor(supernet.space, macs, PRIOR)(sample.archs)
+    return macs(supernet.space, sample.archs), cost.median_of(supernet.space, macs)
 
 
 def images_of(run: Run) -> Any:
@@ -232,7 +237,7 @@ def images_of(run: Run) -> Any:
 
 
 def evaluator(run: Run, threads: int, **settings: Any) -> Any:
-    """The run's supernet as search.py --score soft scores with it, without costs."""
+    """The run's supernet as search.py scores with it, without costs."""
     import torch
 
     from supernet import spaces
@@ -242,7 +247,7 @@ def evaluator(run: Run, threads: int, **settings: Any) -> Any:
     torch.set_num_threads(threads)
     supernet = spaces.network(**run.config["network"])
     load_weights(supernet, run.weights)
-    return SupernetEvaluator(supernet, images_of(run), {}, soft=True, **settings)
+    return SupernetEvaluator(supernet, images_of(run), {}, **settings)
 
 
 # -- the table -----------------------------------------------------------------------------------

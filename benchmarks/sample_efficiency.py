@@ -121,7 +121,7 @@ def search(task: tuple[str, str, int, int, Path]) -> Record:
     while len(curve) < cap and not (found and (len(curve) >= SHOWN or not problem.noisy)):
         (arch,) = optimiser.ask(1)
         score = problem.seen[arch]
-        optimiser.tell([Trial(arch, score)])
+        optimiser.tell([Trial(arch, {"score": score})])
         curve.append(problem.true[arch] if score > best else curve[-1])
         best = max(best, score)
         if found is None and problem.true[arch] >= problem.best:

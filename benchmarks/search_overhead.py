@@ -52,7 +52,9 @@ def measure(task: tuple[str, int]) -> tuple[str, int, float, float, float]:
 
     def told(archs: Sequence[tuple[int, ...]]) -> list[Trial]:
         scores = space.encode(archs) @ weights + rng.normal(size=len(archs))
-        return [Trial(arch, float(score)) for arch, score in zip(archs, scores, strict=True)]
+        return [
+            Trial(arch, {"score": float(score)}) for arch, score in zip(archs, scores, strict=True)
+        ]
 
     optimiser = optimisers[name](space, seed=0)
     drawn = dict.fromkeys(as_tuples(space.canonical(space.sample(rng, trials))))

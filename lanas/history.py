@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lanas.errors import UserError
 from lanas.pareto import dominance_counts
+from lanas.scores import PLAIN, Measured, NotMeasured, Score
 from lanas.space import Arch, Archs, Floats, Space, as_tuples
 from lanas.trials import Trial
 
@@ -38,13 +39,13 @@ class Rows:
 class Memory:
     """The trials told, in order, and their rewards; each costs the same however many there are.
 
-    objectives: what a trial is worth; "score" is maximised, every other name is one of its costs
-    and minimised.
+    score: what is made of a trial's measurements when it is told. objectives: what a trial is
+    worth; "score" is maximised, every other name is a measurement and minimised.
     """
 
-    def __init__(self, space: Space, objectives: Sequence[str]) -> None:
+    def __init__(self, space: Space, objectives: Sequence[str], score: Score = PLAIN) -> None:
         self.space = space
-        self.objectives = tuple(objectives)
+        self.objectives, self.score = tuple(objectives), score
         self.seen: set[Arch] = set()
         self._archs = Rows((len(space.choices),), np.int64)
         self._phi = Rows((space.width,), np.float64)
@@ -92,15 +93,14 @@ class Memory:
         return normal_scores(-dominance_counts(self.points[:known]))
 
     def remember(self, trials: Sequence[Trial]) -> None:
-        """Add trials; UserError for one not of the space, or without one of the objectives."""
+        """Add trials; UserError for one not of the space, or without what the objectives need."""
         archs = self.space.canonical([self.space.check(trial.arch) for trial in trials])
-        points = np.array([self._worth(trial) for trial in trials], dtype=float)
-        failed = ~np.isfinite(points).all(axis=1)
-        points[failed] = math.nan
-        scores = [math.nan if bad else t.score for t, bad in zip(trials, failed, strict=True)]
+        worth = np.array([self._worth(trial) for trial in trials], dtype=float)
+        worth[~np.isfinite(worth).all(axis=1)] = math.nan
+        scores, points = worth[:, 0], worth[:, 1:]
         self._archs.append(archs)
         self._phi.append(self.space.encode(archs))
-        self._scores.append(np.array(scores, dtype=float))
+        self._scores.append(scores)
         self.seen.update(as_tuples(archs))
         for point in points:
             if len(self.objectives) > 1:
@@ -109,15 +109,23 @@ class Memory:
         self._reward = None
 
     def _worth(self, trial: Trial) -> list[float]:
-        if trial.score is None or not math.isfinite(trial.score):
-            return [math.nan] * len(self.objectives)
-        missing = [name for name in self.objectives if name not in {"score", *trial.costs}]
-        if missing:
+        """The score and each objective, higher is better; all nan where the trial failed."""
+        failed = [math.nan] * (1 + len(self.objectives))
+        if trial.error is not None:
+            return failed
+        try:
+            score = self.score.value(trial.measured)
+            if not math.isfinite(score):
+                return failed
+            given = Measured(trial.measured)
+            points = [score if name == "score" else -given[name] for name in self.objectives]
+        except NotMeasured as error:
             raise UserError(
-                f"trial {trial.arch} has no cost {missing[0]!r}, which is an objective of this "
-                f"search; it has {', '.join(trial.costs) or 'none'}"
-            )
-        return [trial.score if name == "score" else -trial.costs[name] for name in self.objectives]
+                f"trial {trial.arch} has no measurement {error.args[0]!r}, which this search needs "
+                f"(score {self.score}, objectives {', '.join(self.objectives)}); "
+                f"it has {', '.join(trial.measured) or 'none'}"
+            ) from None
+        return [score, *points]
 
     def _count_dominance(self, point: Floats) -> None:
         """What one more point changes; failed ones are dominated by all others."""

@@ -14,6 +14,7 @@ from lanas.costs import Bools, Budget
 from lanas.errors import UserError
 from lanas.history import Memory, Rows, raw_rewards
 from lanas.region import Region, neighbours, within
+from lanas.scores import PLAIN, Score
 from lanas.space import Arch, Archs, Floats, Space, as_tuples
 from lanas.surrogate import (
     Kernel,
@@ -63,8 +64,8 @@ class Optimiser(Memory, ABC):
     gives the same answer, and `ask(k)[:j] == ask(j)`. Architectures come in canonical form, inside
     the budgets, and none twice. UserError where nothing meets the budgets.
 
-    objectives: see `Memory`. predicates: budgets on costs that are not additive, each canonical
-    archs [n, choices] to bool [n]; they hold for every proposal.
+    score, objectives: see `Memory`. predicates: budgets on costs that are not additive, each
+    canonical archs [n, choices] to bool [n]; they hold for every proposal.
     """
 
     def __init__(
@@ -73,11 +74,12 @@ class Optimiser(Memory, ABC):
         budgets: Sequence[Budget] = (),
         *,
         seed: int = 0,
+        score: Score = PLAIN,
         objectives: Sequence[str] = ("score",),
         predicates: Sequence[Predicate] = (),
         enumerable: int = ENUMERABLE,
     ) -> None:
-        super().__init__(space, objectives)
+        super().__init__(space, objectives, score)
         self.region = within(space, budgets)  # the whole space within the budgets
         self.seed = seed
         self.predicates = tuple(predicates)

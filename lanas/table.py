@@ -74,18 +74,18 @@ class Table:
         return cls(space, _index(archs, space, path), scores, chosen)
 
     def __call__(self, archs: Sequence[Arch]) -> Iterator[Trial]:
-        """One trial each; without a score, and with the reason, where the table has none."""
+        """One trial each, of `score` and the costs; failed where the table has no score."""
         for arch, row in zip(archs, self.rows(archs).tolist(), strict=True):
             if row < 0:
-                yield Trial(arch, None, error="not in the table")
+                yield Trial(arch, error="not in the table")
                 continue
             costs = {name: float(values[row]) for name, values in self.costs.items()}
             costs = {name: value for name, value in costs.items() if np.isfinite(value)}
             score = float(self.scores[row])
             if np.isfinite(score):
-                yield Trial(arch, score, costs)
+                yield Trial(arch, {"score": score} | costs)
             else:
-                yield Trial(arch, None, costs, error=f"score is {score} in the table")
+                yield Trial(arch, costs, error=f"score is {score} in the table")
 
     def rows(self, archs: Sequence[Arch] | Archs) -> NDArray[np.int64]:
         """The row of each architecture, int [n]; -1 where the table has none."""

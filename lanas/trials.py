@@ -13,19 +13,18 @@ from lanas.space import Arch
 
 @dataclass(frozen=True)
 class Trial:
-    """One evaluated architecture.
+    """One evaluated architecture: what was measured of it, or why it failed.
 
-    score: higher is better (a fraction for accuracy); None where the evaluation failed.
-    costs: by name, in units of the name's own (`macs`, `params` counts; `latency` ms).
-    metric: what was measured, where the score was made of it and of more; else None.
+    measured: by name. A metric is in its own units (a fraction for accuracy), a cost in units of
+    its name's own (`macs`, `params` counts; `memory` bytes; `latency` ms). What is made of them,
+    and maximised, is a `lanas.scores.Score`. seconds: how long the evaluation took.
+    error: why it failed; None where it did not. A failed trial may hold its costs.
     """
 
     arch: Arch
-    score: float | None
-    costs: dict[str, float] = field(default_factory=dict)
+    measured: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     error: str | None = None
-    metric: float | None = None
 
 
 class TrialLog:
@@ -49,9 +48,8 @@ class TrialLog:
     def append(self, trial: Trial) -> None:
         """Put one trial on disk; on a full disk UserError is raised and the log is as it was."""
         record: dict[str, Any] = {"trial": len(self.trials), "arch": trial.arch}
-        record |= {"score": trial.score, "costs": trial.costs, "seconds": round(trial.seconds, 4)}
-        given = {"error": trial.error, "metric": trial.metric}
-        record |= {name: value for name, value in given.items() if value is not None}
+        record |= {"measured": trial.measured, "seconds": round(trial.seconds, 4)}
+        record |= {} if trial.error is None else {"error": trial.error}
         line = json.dumps(record, allow_nan=False).encode() + b"\n"
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path, "ab", buffering=0) as file:
@@ -71,9 +69,7 @@ def _read(line: bytes, where: str) -> Trial:
     try:
         record = json.loads(line)
         arch = tuple(int(i) for i in record["arch"])
-        score = None if record["score"] is None else float(record["score"])
-        costs = {str(name): float(value) for name, value in record["costs"].items()}
-        metric = None if record.get("metric") is None else float(record["metric"])
-        return Trial(arch, score, costs, float(record["seconds"]), record.get("error"), metric)
+        measured = {str(name): float(value) for name, value in record["measured"].items()}
+        return Trial(arch, measured, float(record["seconds"]), record.get("error"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{where} is broken: {error!r}; mend or remove that line") from None

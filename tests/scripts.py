@@ -62,7 +62,7 @@ def costs_of(net: nn.Module, shape: Sequence[int]) -> dict[str, cost.LinearCost]
     key = (str(net), tuple(shape))
     if key not in _measured:
         _measured[key] = _measure(net, shape)
-    return _measured[key]
+    return dict(_measured[key])
 
 
 _measure = cost.of_supernet

@@ -32,7 +32,7 @@ def additive(arch: Arch) -> float:
 
 
 def tell(optimiser: Optimiser, archs: list[Arch]) -> None:
-    optimiser.tell([Trial(arch, additive(arch)) for arch in archs])
+    optimiser.tell([Trial(arch, {"score": additive(arch)}) for arch in archs])
 
 
 def changes(one: Arch, other: Arch) -> int:
@@ -110,7 +110,7 @@ def test_local_search_climbs_and_then_starts_anew() -> None:
 
 def test_local_search_leaves_a_failed_start() -> None:
     optimiser = LocalSearch(PLAIN, seed=0)
-    optimiser.tell([Trial((0,) * 5, None)])
+    optimiser.tell([Trial((0,) * 5, error="failed")])
     (near,) = optimiser.ask(1)
     assert changes(near, (0,) * 5) == 1
     tell(optimiser, [near])
@@ -192,7 +192,7 @@ def test_optuna_says_nothing(kind: Any, capfd: pytest.CaptureFixture[str]) -> No
     pytest.importorskip("optuna")
     optimiser = kind(toys.mixed(), seed=0)
     for _ in range(3):
-        optimiser.tell([Trial(arch, 0.5) for arch in optimiser.ask(5)])
+        optimiser.tell([Trial(arch, {"score": 0.5}) for arch in optimiser.ask(5)])
     assert capfd.readouterr().err == ""
 
 

@@ -78,8 +78,14 @@ def trial_of(arch: Arch, table: toys.Table, number: int) -> Trial:
     """What became of the trial with this number: every seventh failed, one way or the other."""
     costs = {"cost": float(sum(arch))}
     if number % 7 == 3:
-        return Trial(arch, [None, math.nan][number % 2], costs, error="out of memory")
-    return Trial(arch, table[arch], costs)
+        measured = [{}, {"score": math.nan}][number % 2]
+        return Trial(arch, costs | measured, error=None if measured else "out of memory")
+    return Trial(arch, {"score": table[arch]} | costs)
+
+
+def told(arch: Arch, score: float | None) -> Trial:
+    """A trial with this score, that failed where it has none."""
+    return Trial(arch, error="failed") if score is None else Trial(arch, {"score": score})
 
 
 def searched(optimiser: Optimiser, table: toys.Table, trials: int, batch: int) -> list[Arch]:
@@ -212,7 +218,7 @@ def test_no_score_stops_the_search(name: str, score: Callable[[int], float | Non
     asked: list[Arch] = []
     for _ in range(8):
         archs = optimiser.ask(5)
-        optimiser.tell([Trial(arch, score(len(asked) + i)) for i, arch in enumerate(archs)])
+        optimiser.tell([told(arch, score(len(asked) + i)) for i, arch in enumerate(archs)])
         asked += archs
     assert len(set(asked)) == 40
 

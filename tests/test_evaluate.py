@@ -1,6 +1,6 @@
 """Scores with inherited weights: statistics of the path alone, the val split alone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lanas.errors import UserError
-from lanas.space import Arch, Choice, Floats, Space, as_tuples
+from lanas.space import Choice, Space, as_tuples
 from supernet.data.metrics import Average
 from supernet.data.sets import Data, load
 from supernet.data.tasks import Classification
-from supernet.score.counted import LinearCost, of_supernet, size_factor
+from supernet.score.counted import LinearCost, median_of, of_supernet
 from supernet.score.inherited import SupernetEvaluator, calibration_batches, recalibrate
 from supernet.spaces import network
 
@@ -140,7 +140,7 @@ def test_a_soft_score_is_the_mean_probability_of_the_right_class(
 ) -> None:
     """Of all of val, whose last batch is smaller; accuracy is kept beside it."""
     arch = (3, 3, 3, 1, 3, 2)
-    evaluator = SupernetEvaluator(net, data, {}, images=64, batch=100, soft=True)
+    evaluator = SupernetEvaluator(net, data, {}, images=64, batch=100)
     (trial,) = evaluator([arch])
     assert len(data.splits["val"]) % 100
     x, y = next(iter(data.batches("val", len(data.splits["val"]))))
@@ -148,33 +148,15 @@ def test_a_soft_score_is_the_mean_probability_of_the_right_class(
         logits = net(data.normalise(x), arch)
     squares = logits.double().exp() ** 2  # temperature 0.5
     right = squares[range(len(y)), y] / squares.sum(1)
-    assert trial.score == pytest.approx(float(right.mean()), rel=1e-5)
-    assert trial.metric == pytest.approx(float((logits.argmax(1) == y).double().mean()))
-
-
-def test_a_factor_is_of_the_error_and_the_metric_is_kept(net: nn.Module, data: Data) -> None:
-    archs = as_tuples(net.space.canonical([(3, 3, 3, 1, 3, 2), (1,) * 6]))
-    factors = dict(zip(archs, [0.25, np.inf], strict=True))
-
-    def given(some: Sequence[Arch]) -> Floats:
-        return np.array([factors[arch] for arch in some])
-
-    (plain, _), (good, bad) = (
-        SupernetEvaluator(net, data, {}, images=64, factor=factor)(archs)
-        for factor in (None, given)
+    assert trial.measured["soft"] == pytest.approx(float(right.mean()), rel=1e-5)
+    assert trial.measured["accuracy"] == pytest.approx(
+        float((logits.argmax(1) == y).double().mean())
     )
-    assert plain.metric is None and good.metric == plain.score
-    assert good.score == 1 - 0.25 * (1 - good.metric) and good.error is None
-    assert (bad.score, bad.metric, bad.error) == (None, None, "score is -inf")
 
 
-def test_a_size_prior_counts_doublings_from_the_median_of_the_space() -> None:
-    space = Space("one", (Choice("a", ("none", "small", "typical", "large")),))
-    cost = LinearCost("macs", 0.0, np.array([0.0, 25.0, 100.0, 800.0]))
-    found = size_factor(space, cost, 20)([(0,), (1,), (2,), (3,)])
-    median = np.median(cost(space, space.sample(np.random.default_rng(0), 1000)))
-    assert 25 <= median <= 100 and found[0] == np.inf
-    assert np.allclose(np.log(found[1:]) / np.log(0.8), np.log2(np.array([25, 100, 800]) / median))
+def test_a_size_prior_counts_from_the_median_of_the_space() -> None:
+    space = Space("one", (Choice("a", ("none", "typical", "large")),))
+    assert median_of(space, LinearCost("macs", 0.0, np.array([0.0, 100.0, 800.0]))) == 100
 
 
 def test_one_that_fails_is_logged_with_its_reason(net: nn.Module, data: Data) -> None:
@@ -194,7 +176,7 @@ def test_one_that_fails_is_logged_with_its_reason(net: nn.Module, data: Data) ->
     evaluator = SupernetEvaluator(net, other, costs, batch=2000, images=64)
     archs = as_tuples(net.space.canonical([(3, 3, 3, 1, 3, 2), (1,) * 6, (2,) * 6]))
     raised, good, nan = evaluator(archs)
-    assert raised.score is None and raised.error == "RuntimeError: out of memory"
-    assert good.score == 1.0 and good.error is None
-    assert nan.score is None and nan.error == "score is nan"
-    assert all(trial.costs["macs"] > 0 for trial in (raised, good, nan))
+    assert "accuracy" not in raised.measured and raised.error == "RuntimeError: out of memory"
+    assert good.measured["accuracy"] == 1.0 and good.error is None
+    assert "accuracy" not in nan.measured and nan.error == "accuracy is nan"
+    assert all(trial.measured["macs"] > 0 for trial in (raised, good, nan))

@@ -129,7 +129,7 @@ def trials(run: Path) -> list[tuple[object, object]]:
     """What is on disk of each whole trial, but for how long it took."""
     log = run / "search" / "trials.jsonl"
     lines = log.read_text().split("\n")[:-1] if log.exists() else []
-    return [(record["arch"], record["score"]) for record in map(json.loads, lines)]
+    return [(record["arch"], record["measured"]) for record in map(json.loads, lines)]
 
 
 @pytest.fixture(scope="module")

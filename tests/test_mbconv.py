@@ -15,11 +15,12 @@ from torch.nn import functional as F
 
 import search
 from lanas.errors import UserError
+from lanas.rank import ranked
+from lanas.scores import make
 from lanas.space import Arch, as_tuples
 from lanas.trials import TrialLog
 from supernet.export.formats import export
 from supernet.network import extract, input_shape
-from supernet.report.tables import ranked
 from supernet.score import latency
 from supernet.score.counted import CostPerOption, count, of_supernet
 from supernet.score.inherited import recalibrate
@@ -283,16 +284,18 @@ def test_the_recipe_starts_on_an_image_folder(folder: Path, tmp_path: Path) -> N
                   "--max-macs", "400k")  # fmt: skip
     assert (done.status, done.err) == (0, "")
     trials = TrialLog(run / "search" / "trials.jsonl").trials
-    assert len(trials) == 6 and all(trial.score is not None for trial in trials)
-    assert max(trial.costs["macs"] for trial in trials) <= 400_000
+    assert len(trials) == 6 and all(trial.error is None for trial in trials)
+    assert max(trial.measured["macs"] for trial in trials) <= 400_000
     done = answer("retrain", run, *alone, "--epochs", 1, "--batch-size", 8, "--precision", 32)
     assert (done.status, done.err) == (0, "")
     (result,) = (run / "retrain").glob("*/result.json")
     assert result.with_name("timm.json").is_file()
     assert str(result.with_name("model.timm.safetensors")) in done.out
-    best = ranked(trials)[0][1]  # of equal scores, of which there are few values, the cheapest
+    best = ranked(trials, make("accuracy"))[
+        0
+    ].trial  # of equal scores, of which there are few values, the cheapest
     content = json.loads(result.read_text())
-    assert content["macs"] == best.costs["macs"]
+    assert content["macs"] == best.measured["macs"]
     assert content["difference_of_logits"]["model.timm.safetensors"] < 1e-5
 
 

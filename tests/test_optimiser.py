@@ -152,7 +152,7 @@ def test_a_space_is_asked_to_its_end(make: Make) -> None:
 def test_spaces_of_one_point_and_choices_of_one_option(make: Make) -> None:
     point = make(toys.mixed().fix((2, 1, 1, 1, 3, 0, 0, 1)))
     assert point.ask(5) == [(0,) * 8]
-    point.tell([Trial((0,) * 8, 0.5)])
+    point.tell([Trial((0,) * 8, {"score": 0.5})])
     assert point.ask(5) == []
     narrow = Space("narrow", (Choice("one", ("a",)), Choice("two", ("a", "b"))))
     assert sorted(make(narrow).ask(8)) == [(0, 0), (0, 1)]
@@ -171,7 +171,7 @@ def test_the_end_of_a_region_of_a_large_space_is_told_within_a_second(name: str)
         optimisers[name](space, [toys.budget(space, weights, 0, least - 0.5)], seed=0)
     optimiser = optimisers[name](space, [toys.budget(space, weights, 0, least + 0.5)], seed=0)
     assert optimiser.ask(3) == [cheapest]
-    optimiser.tell([Trial(cheapest, 0.5)])
+    optimiser.tell([Trial(cheapest, {"score": 0.5})])
     assert optimiser.ask(3) == []
     assert time.process_time() - start < 1.0
 
@@ -184,7 +184,12 @@ def test_a_budget_that_nothing_meets_is_an_error_at_once(make: Make) -> None:
 
 def test_a_trial_of_another_space_is_an_error(make: Make) -> None:
     with pytest.raises(UserError, match="has 2 choices, space mixed has 8"):
-        make(toys.mixed()).tell([Trial((1, 2), 0.5)])
+        make(toys.mixed()).tell([Trial((1, 2), {"score": 0.5})])
+
+
+def told(arch: Arch, score: float | None) -> Trial:
+    """A trial with this score, that failed where it has none."""
+    return Trial(arch, error="failed") if score is None else Trial(arch, {"score": score})
 
 
 @pytest.mark.parametrize(
@@ -199,7 +204,7 @@ def test_no_score_breaks_the_search(score: Callable[[int], float | None], reward
     asked = []
     for _ in range(12):
         archs = optimiser.ask(5)
-        optimiser.tell([Trial(arch, score(len(asked) + i)) for i, arch in enumerate(archs)])
+        optimiser.tell([told(arch, score(len(asked) + i)) for i, arch in enumerate(archs)])
         asked += archs
         assert optimiser.in_words(3) == optimiser.in_words(3)
     assert len(set(asked)) == 60
@@ -294,7 +299,9 @@ def test_a_batch_spreads_over_leaves() -> None:
     """Virtual loss: without it one state leads to one leaf, which holds more than is asked."""
     space, rng = toys.plain(), np.random.default_rng(0)
     optimiser = LaNAS(space, seed=0, height=2, exploration=1.0)
-    optimiser.tell([Trial(arch, rng.normal()) for arch in as_tuples(space.sample(rng, 60))])
+    optimiser.tell(
+        [Trial(arch, {"score": rng.normal()}) for arch in as_tuples(space.sample(rng, 60))]
+    )
     regions = [region for (_, region), _ in zip(optimiser.proposals(), range(60), strict=False)]
     assert regions[0].contains(space, space.enumerate()).sum() > 120
     assert len({region.planes.thresholds.tobytes() for region in regions}) > 1
@@ -312,7 +319,7 @@ def test_an_exhausted_leaf_gives_way_to_its_parent() -> None:
     assert len(leaf) == depth
     inside = space.enumerate()[leaf.contains(space, space.enumerate())]
     left = [arch for arch in as_tuples(inside) if arch not in optimiser.seen]
-    optimiser.tell([Trial(arch, 99.0) for arch in left])
+    optimiser.tell([Trial(arch, {"score": 99.0}) for arch in left])
     arch, region = next(optimiser.proposals())
     assert len(region) == depth - 1
     assert not leaf.contains(space, space.as_array([arch]))[0]
@@ -371,8 +378,8 @@ def test_whole_numbers_and_failures_without_costs_are_trials() -> None:
     """An int score is a score; nan without the costs that are objectives is a failed trial."""
     space = toys.plain(3, 3)
     optimiser = LaNAS(space, seed=0, objectives=("score", "cost"))
-    optimiser.tell([Trial((0, 0, 0), 1, {"cost": 2}), Trial((1, 0, 0), float("nan"))])
-    optimiser.tell([Trial((2, 0, 0), None)])
+    optimiser.tell([Trial((0, 0, 0), {"score": 1, "cost": 2})])
+    optimiser.tell([Trial((1, 0, 0), {"score": math.nan}), Trial((2, 0, 0), error="failed")])
     assert optimiser.points[0].tolist() == [1, -2]
     assert np.isnan(optimiser.points[1:]).all()
     assert (optimiser.reward[0] > optimiser.reward[1:]).all()

@@ -16,6 +16,7 @@ import supernet.data.sets
 import supernet.export.formats
 import supernet.score.inherited
 from lanas.errors import UserError
+from lanas.scores import score_from_data
 from lanas.space import arch_id
 from lanas.trials import TrialLog
 from supernet.data.augment import Augment
@@ -102,31 +103,40 @@ def test_a_size_prior_takes_a_share_off_the_error_for_every_doubling(run: Path) 
     assert [word.strip() for word in head.split("┃")[2:4]] == ["score", "val %"]
     assert "score: accuracy, with 20 percent of the error less for every doubling" in done.out
     log = TrialLog(run / "search" / "trials.jsonl")
-    left = {t.costs["macs"]: (1 - t.score) / (1 - t.metric) for t in log.trials}
+    score = score_from_data(json.loads((run / "search" / "config.json").read_text())["score"])
+    left = {
+        t.measured["macs"]: (1 - score(t.measured)) / (1 - t.measured["accuracy"])
+        for t in log.trials
+    }
     (least, high), *_, (most, low) = sorted(left.items())
     assert most > 1.5 * least and low / high == pytest.approx(0.8 ** np.log2(most / least))
-    best = max(log.trials, key=lambda trial: trial.score)
+    best = max(log.trials, key=lambda trial: score(trial.measured))
     done = answer("retrain", run, *RETRAIN, "--epochs", 1)
     assert (done.status, done.err) == (0, "")
     row = next(line for line in done.out.splitlines() if f"│ {arch_id(best.arch)} " in line)
-    assert f"{100 * best.metric:.2f}" in row
+    assert f"{100 * best.measured['accuracy']:.2f}" in row
 
 
 def test_the_score_is_soft_or_the_accuracy(run: Path) -> None:
-    """The same network by both: accuracy stands beside the soft one, or is the score."""
+    """The same network by both: what is measured is the same, what is maximised is not."""
     log = TrialLog(run / "search" / "trials.jsonl")
-    by_accuracy = {trial.arch: trial for trial in log.trials}
+    by_accuracy = {trial.arch: trial.measured for trial in log.trials}
     shutil.rmtree(run / "search")
     done = answer("search", run, *SEARCH, "--score", "soft")
     assert (done.status, done.err) == (0, "")
-    assert "┃ trial ┃ score ┃ val % ┃" in done.out
+    assert "┃ trial ┃ soft % ┃ val % ┃" in done.out
     assert "score: the mean probability of the right class" in done.out
     by_soft = TrialLog(run / "search" / "trials.jsonl").trials
     both = [trial for trial in by_soft if trial.arch in by_accuracy]
     assert both
     for trial in both:
-        other = by_accuracy[trial.arch]
-        assert trial.score != trial.metric == other.score and other.metric is None
+        assert trial.measured == by_accuracy[trial.arch]
+        assert trial.measured["soft"] != trial.measured["accuracy"]
+    best = max(by_soft, key=lambda trial: trial.measured["soft"])
+    first = next(line for line in done.out.splitlines() if line.startswith("│"))
+    assert f"│ {by_soft.index(best)} │ {100 * best.measured['soft']:.2f} │" in " ".join(
+        first.split()
+    )
 
 
 # -- which images are looked at ------------------------------------------------------------------
@@ -174,7 +184,9 @@ def archs_of(run: Path) -> set[str]:
 def logged(run: Path) -> list[tuple[float, str]]:
     lines = (run / "search" / "trials.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
-    return [(record["score"], "-".join(map(str, record["arch"]))) for record in records]
+    return [
+        (record["measured"]["accuracy"], "-".join(map(str, record["arch"]))) for record in records
+    ]
 
 
 @pytest.mark.parametrize(

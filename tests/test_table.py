@@ -58,8 +58,8 @@ def test_what_was_written_is_looked_up(tmp_path: Path, form: str) -> None:
     table = Table.load(write(tmp_path, form), MIXED)
     trials = list(table(as_tuples(ARCHS)))
     assert [trial.arch for trial in trials] == as_tuples(ARCHS)
-    assert [trial.score for trial in trials] == SCORES.tolist()
-    assert [trial.costs for trial in trials] == [{"macs": float(a.sum())} for a in ARCHS]
+    assert [trial.measured["score"] for trial in trials] == SCORES.tolist()
+    assert [trial.measured["macs"] for trial in trials] == [float(a.sum()) for a in ARCHS]
 
 
 def test_a_search_of_it_is_the_search_of_its_scores(tmp_path: Path) -> None:
@@ -77,11 +77,13 @@ def test_a_network_is_looked_up_in_its_own_row_else_in_one_of_the_same_network(
 ) -> None:
     space = Space("pair", MIXED.choices[-2:], lambda archs: np.sort(archs, axis=1) % [2, 4])
     np.savez(tmp_path / "t.npz", ops=[[1, 0], [0, 1], [1, 1]], score=[1.0, 2.0, 3.0])
-    assert [t.score for t in Table.load(tmp_path / "t.npz", space)([(0, 1), (1, 0)])] == [2, 2]
+    assert [
+        t.measured["score"] for t in Table.load(tmp_path / "t.npz", space)([(0, 1), (1, 0)])
+    ] == [2, 2]
     np.savez(tmp_path / "t.npz", ops=[[1, 0], [1, 1]], score=[1.0, 3.0])
     table = Table.load(tmp_path / "t.npz", space)
-    assert [t.score for t in table([(0, 1), (1, 0)])] == [1, 1]
-    assert list(table([(0, 0)])) == [Trial((0, 0), None, error="not in the table")]
+    assert [t.measured["score"] for t in table([(0, 1), (1, 0)])] == [1, 1]
+    assert list(table([(0, 0)])) == [Trial((0, 0), error="not in the table")]
 
 
 def test_missing_scores_and_costs(tmp_path: Path) -> None:
@@ -93,10 +95,10 @@ def test_missing_scores_and_costs(tmp_path: Path) -> None:
     table = Table.load(path, space)
     none = "score is nan in the table"
     assert list(table([(0,), (1,), (2,), (3,)])) == [
-        Trial((0,), None, {"latency": 3.0}, error=none),
-        Trial((1,), None, {"latency": 4.0}, error=none),
-        Trial((2,), 7.0),
-        Trial((3,), None, error="not in the table"),
+        Trial((0,), {"latency": 3.0}, error=none),
+        Trial((1,), {"latency": 4.0}, error=none),
+        Trial((2,), {"score": 7.0}),
+        Trial((3,), error="not in the table"),
     ]
     archs = space.as_array([0, 1, 2, 3])
     assert table.within("latency", 3.0)(archs).tolist() == [True, False, False, False]
@@ -175,10 +177,10 @@ def test_the_published_tables() -> None:
         costs={"macs": "macs", "params": "params", "latency": "latency_ms:raspi4"},
     )
     (best,) = table([(3, 3, 3, 1, 3, 2)])
-    assert best.score == pytest.approx(94.373, abs=5e-4)
-    assert best.costs["macs"] == 153_272_960
+    assert best.measured["score"] == pytest.approx(94.373, abs=5e-4)
+    assert best.measured["macs"] == 153_272_960
     assert table.rows(nb201.space().enumerate()).min() >= 0
     table = Table.load(toys.DATA / "nasbench_macro_cifar10.npz", macro.space(), score="test_acc:2")
     (first,) = table([(0,) * 8])
-    assert first.score == pytest.approx(45.44, abs=1e-4)
-    assert first.costs == {"params": 387882.0}
+    assert first.measured["score"] == pytest.approx(45.44, abs=1e-4)
+    assert first.measured["params"] == 387882.0

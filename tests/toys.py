@@ -174,7 +174,7 @@ def _table(ops: Archs, scores: Floats) -> Table:
 
 
 def trials_of(archs: list[Arch], table: Table) -> list[Trial]:
-    return [Trial(arch, table[arch]) for arch in archs]
+    return [Trial(arch, {"score": table[arch]}) for arch in archs]
 
 
 def search(optimiser: Optimiser, table: Table, trials: int, batch: int = 1) -> list[Arch]:

@@ -1,8 +1,10 @@
 """What a search and a retraining say: a live line, and the tables at their end."""
 
+import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,108 +14,151 @@ from rich.table import Table
 
 from lanas.optimiser import Optimiser
 from lanas.pareto import front
-from lanas.space import Arch, arch_id
+from lanas.rank import ranked
+from lanas.scores import Score
+from lanas.space import Arch, Floats, arch_id
 from lanas.trials import Trial
 from supernet.progress import PlainLines
 
-UNITS = {"macs": ("MMACs", 1e6), "params": ("k params", 1e3), "latency": ("ms", 1.0)}
+
+@dataclass(frozen=True)
+class Shown:
+    """How a measurement is printed: under `head`, times `factor`, with so many digits."""
+
+    head: str
+    factor: float = 1.0
+    digits: int = 3
+
+    def __call__(self, value: float | None) -> str:
+        return "-" if value is None else f"{self.factor * value:.{self.digits}f}"
 
 
-def ranked(trials: Sequence[Trial]) -> list[tuple[int, Trial]]:
-    """Trials that have a score with their numbers, best first; of equals the cheapest first."""
-    scored = [
-        (-trial.score, trial.costs.get("macs", 0.0), number)
-        for number, trial in enumerate(trials)
-        if trial.score is not None
-    ]
-    return [(number, trials[number]) for *_, number in sorted(scored)]
+COSTS = {
+    "macs": Shown("MMACs", 1e-6),
+    "params": Shown("k params", 1e-3),
+    "memory": Shown("MiB", 2.0**-20),
+    "latency": Shown("ms"),
+}
+METRICS = {"accuracy": Shown("val %", 100, 2), "soft": Shown("soft %", 100, 2)}
+
+
+def shown(name: str, metrics: Mapping[str, Shown] = METRICS) -> Shown:
+    """How a measurement of this name is printed; one without a rule under its own name."""
+    return (COSTS | {**metrics}).get(name, Shown(name))
+
+
+def shown_score(score: Score, metrics: Mapping[str, Shown] = METRICS) -> Shown:
+    """How a score is printed: as the measurement that it is or, with a prior of size, is made of.
+
+    One that was learned has no unit of its own.
+    """
+    of = shown(score.name, metrics)
+    if score.lower:  # the score is minus the measurement
+        return replace(of, factor=-of.factor)
+    return replace(of, head="score") if score.corrected else of
 
 
 def result_table(
     optimiser: Optimiser,
     trials: Sequence[Trial],
     *,
-    percent: bool,
+    metrics: Mapping[str, Shown] = METRICS,
     measure: Callable[[Arch], float] | None = None,
     most: int = 10,
 ) -> Table:
-    """The best trials in words, with scores and costs; of several objectives the Pareto front.
+    """The best trials in words, with scores and what was measured; or the Pareto front.
 
-    percent: whether scores are fractions, shown as percent. measure: real latency of those shown.
+    optimiser: it was told these trials; what it maximises is the score. metrics: how measurements
+    are printed that are no costs. measure: real latency in ms of those shown.
     """
-    points = optimiser.points
+    points, score = optimiser.points, optimiser.score
     scored = np.asarray(np.isfinite(points).all(axis=1))
     title = f"best {min(most, int(scored.sum()))} of {len(trials)} trials"
     if points.shape[1] > 1:
         scored &= front(points)
         title = f"Pareto front: {int(scored.sum())} of {len(trials)} trials"
-    macs = np.array([trial.costs.get("macs", 0.0) for trial in trials])
-    order = [i for i in np.lexsort((macs, -points[:, 0])).tolist() if scored[i]]
+        order = np.lexsort((cheapest(trials), -points[:, 0])).tolist()
+    else:
+        order = [row.number for row in ranked(trials, score)]
+    order = [i for i in order if scored[i]]
     if len(order) > most:  # the best of one objective, or the front in equal steps
         steps = range(most) if points.shape[1] == 1 else np.linspace(0, len(order) - 1, most)
         order = [order[round(step)] for step in steps]
         title += f", {most} shown" if points.shape[1] > 1 else ""
-    costs = [name for name in UNITS if order and name in trials[order[0]].costs]
-    both = any(trial.metric is not None for trial in trials)
-    heads = ["score", "val %"] if both else ["val %" if percent else "score"]
-    heads = ["trial", *heads, *(UNITS[name][0] for name in costs)]
     table = Table(title=title)
+    names = _measured(
+        [trials[i] for i in order], leave_out=() if score.corrected else (score.name,)
+    )
+    columns = [shown(name, metrics) for name in names]
+    own = shown_score(score, metrics)
+    heads = ["trial", own.head, *(column.head for column in columns)]
     for head in [*heads, *(["ms measured"] if measure else [])]:
         table.add_column(head, justify="right")
     table.add_column("architecture", overflow="fold")
     for i in order:
         trial = trials[i]
-        score = ["-" if trial.score is None else shown(trial.score, percent)]
-        if both:
-            score += ["-" if trial.metric is None else shown(trial.metric, percent)]
-        measured = [f"{measure(trial.arch):.3f}"] if measure else []
-        words = optimiser.space.words(trial.arch).replace(",", ", ")
-        table.add_row(str(i), *score, *_cost_columns(trial.costs, costs), *measured, words)
+        cells = [own(float(optimiser.scores[i]))]
+        cells += [
+            column(trial.measured.get(name)) for name, column in zip(names, columns, strict=True)
+        ]
+        cells += [f"{measure(trial.arch):.3f}"] if measure else []
+        table.add_row(str(i), *cells, optimiser.space.words(trial.arch).replace(",", ", "))
     return table
+
+
+def _measured(trials: Sequence[Trial], leave_out: Sequence[str]) -> list[str]:
+    """The names of what was measured: metrics as they come, then costs in the order of COSTS."""
+    names = dict.fromkeys(name for trial in trials for name in trial.measured)
+    metrics = [name for name in names if name not in {*COSTS, *leave_out}]
+    return metrics + [name for name in COSTS if name in names and name not in leave_out]
+
+
+def cheapest(trials: Sequence[Trial]) -> Floats:
+    """What decides between equals, least first: MACs, 0 where they were not counted, [n]."""
+    return np.array([trial.measured.get("macs", 0.0) for trial in trials])
 
 
 def failures(trials: Sequence[Trial]) -> str | None:
     """How many trials failed and the first reason, where any did."""
-    failed = [(i, trial) for i, trial in enumerate(trials) if trial.score is None]
+    failed = [(i, trial) for i, trial in enumerate(trials) if trial.error is not None]
     if not failed:
         return None
     number, first = failed[0]
     return f"{len(failed)} of {len(trials)} trials failed; trial {number}: {first.error}"
 
 
-def retrained_table(results: Sequence[dict[str, Any]], trials: Sequence[Trial]) -> Table:
-    """Retrained networks (result.json) side by side with what search saw of them."""
-    number = {
-        trial.arch: (i, trial.score if trial.metric is None else trial.metric)
-        for i, trial in enumerate(trials)
-    }
+def retrained_table(
+    results: Sequence[dict[str, Any]],
+    trials: Sequence[Trial],
+    *,
+    metric: str = "accuracy",
+    metrics: Mapping[str, Shown] = METRICS,
+) -> Table:
+    """Retrained networks (result.json) side by side with what search measured of them.
+
+    metric: the one whose value on test images is a result's `test`.
+    """
+    number = {trial.arch: i for i, trial in enumerate(trials)}
+    own = shown(metric, metrics)
+    unit = own.head.removeprefix("val ")
     table = Table(title="retrained, tested once (latency: median and quartiles)")
-    columns = ("architecture", "trial", "val %", "test %", "MMACs", "k params", "ms, batch 1",
-               "ms, batch 64")  # fmt: skip
+    columns = ("architecture", "trial", f"val {unit}", f"test {unit}", "MMACs", "k params",
+               "ms, batch 1", "ms, batch 64")  # fmt: skip
     for column in columns:
         table.add_column(column, justify="left" if column == "architecture" else "right")
     for result in results:
         arch = tuple(result["arch"])
-        trial, val = number.get(arch, ("-", None))
+        known = arch in number
         times = [result["latency"][f"batch {n}"] for n in (1, 64)]
         table.add_row(
             arch_id(arch),
-            str(trial),
-            "-" if val is None else shown(val, percent=True),
-            shown(result["test"], percent=True),
-            *_cost_columns(result, ("macs", "params")),
+            str(number[arch]) if known else "-",
+            own(trials[number[arch]].measured.get(metric) if known else None),
+            own(result["test"]),
+            *(COSTS[name](result[name]) for name in ("macs", "params")),
             *(f"{t['median_ms']:.2f} ({t['p25_ms']:.2f}-{t['p75_ms']:.2f})" for t in times),
         )
     return table
-
-
-def _cost_columns(costs: Mapping[str, float], names: Iterable[str]) -> list[str]:
-    return [f"{costs[name] / UNITS[name][1]:.3f}" for name in names]
-
-
-def shown(score: float, percent: bool) -> str:
-    """A score as the tables print it."""
-    return f"{100 * score:.2f}" if percent else f"{score:.3f}"
 
 
 def console() -> Console:
@@ -124,9 +169,18 @@ def console() -> Console:
 class Line:
     """The live line of a search: trial, best so far, seconds left; plain lines off a terminal."""
 
-    def __init__(self, total: int, done: Sequence[Trial], percent: bool) -> None:
-        self.count, self.percent = len(done), percent
-        self.best = max((t.score for t in done if t.score is not None), default=None)
+    def __init__(
+        self,
+        total: int,
+        done: Sequence[Trial],
+        score: Score,
+        metrics: Mapping[str, Shown] = METRICS,
+    ) -> None:
+        self.count, self.score, self.shown = len(done), score, shown_score(score, metrics)
+        self.unit = " %" if self.shown.factor == 100 else ""
+        self.best: float | None = None
+        for trial in done:
+            self._take(trial)
         self.lines = PlainLines("trial", total, self.count)
         self.live = Progress(
             TextColumn("trial"),
@@ -139,22 +193,27 @@ class Line:
         self.task = self.live.add_task("", total=total, completed=self.count, best=self._best())
 
     def _best(self) -> str:
-        unit = " %" if self.percent else ""
-        return "-" if self.best is None else shown(self.best, self.percent) + unit
+        return "-" if self.best is None else self.shown(self.best) + self.unit
+
+    def _take(self, trial: Trial) -> None:
+        value = math.nan if trial.error is not None else self.score(trial.measured)
+        if math.isfinite(value) and (self.best is None or value > self.best):
+            self.best = value
 
     def update(self, trial: Trial) -> None:
         """One more trial is on disk."""
         self.count += 1
-        if trial.score is not None and (self.best is None or trial.score > self.best):
-            self.best = trial.score
+        self._take(trial)
         self.live.update(self.task, completed=self.count, best=self._best())
         if self.live.disable:
             self.lines.update(self.count, f"best {self._best()}")
 
 
 @contextmanager
-def progress(total: int, done: Sequence[Trial], percent: bool) -> Iterator[Line]:
+def progress(
+    total: int, done: Sequence[Trial], score: Score, metrics: Mapping[str, Shown] = METRICS
+) -> Iterator[Line]:
     """The live line for the time of the block."""
-    line = Line(total, done, percent)
+    line = Line(total, done, score, metrics)
     with line.live:
         yield line

@@ -254,20 +254,9 @@ def of_supernet(supernet: nn.Module, shape: Sequence[int]) -> dict[str, Cost]:
     return {"macs": CostPerOption("macs", scaled, macs), "params": costs["params"]}
 
 
-def size_factor(space: Space, cost: Cost, percent: float) -> Callable[[ArrayLike], Floats]:
-    """By what a size prior multiplies the errors of architectures: a function to [n].
-
-    Each doubling from the cost's median, of 1,000 uniform draws, takes off so many percent; a cost
-    of 0 makes the factor infinite.
-    """
-    median = float(np.median(cost(space, space.sample(np.random.default_rng(0), 1000))))
-
-    def of(archs: ArrayLike) -> Floats:
-        with np.errstate(divide="ignore"):
-            found: Floats = (1 - percent / 100) ** np.log2(cost(space, archs) / median)
-        return found
-
-    return of
+def median_of(space: Space, cost: Cost) -> float:
+    """The median of a cost over 1,000 uniform draws, always the same."""
+    return float(np.median(cost(space, space.sample(np.random.default_rng(0), 1000))))
 
 
 def adding(supernet: nn.Module, shape: Sequence[int]) -> list[NDArray[np.bool_]]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lanas.errors import UserError, one_line
-from lanas.space import Arch, Floats, Space
+from lanas.space import Arch, Space
 from lanas.trials import Trial
 from supernet.data.metrics import computed
 from supernet.data.sets import Batches, Data
@@ -21,14 +21,12 @@ class SupernetEvaluator:
     """Architectures in, trials out: the evaluator of a trained supernet.
 
     A score is a function of the supernet and the architecture alone: statistics are estimated
-    anew, from the same training images, for every architecture. One that raises, or whose score is
-    not finite, is a trial without a score that says why.
+    anew, from the same training images, for every architecture. Measured are the
+    metrics of the data's task and the costs. One that raises, or of which a metric is not finite,
+    is a failed trial that says why.
 
     split: what is scored, `val`; UserError for `test`, which search never sees.
     images: how many training images re-estimate the statistics; 0 leaves those of training.
-    soft: whether the task's soft metric is the score; a trial then has both, score and metric.
-    factor: by what the errors, 1 - score, of architectures are multiplied, [n]
-    (`supernet.score.counted.size_factor`); a trial then has both too.
     """
 
     def __init__(
@@ -40,8 +38,6 @@ class SupernetEvaluator:
         split: str = "val",
         images: int = 1024,
         batch: int = 256,
-        soft: bool = False,
-        factor: Callable[[Sequence[Arch]], Floats] | None = None,
     ) -> None:
         if split not in ("train", "val"):
             raise UserError(
@@ -50,7 +46,6 @@ class SupernetEvaluator:
         if images == 1:
             raise UserError("1 image has no variance: calibrate with 0, or with 2 or more")
         self.supernet, self.costs = supernet.eval(), costs
-        self.soft, self.factor = soft, factor
         device = next(supernet.parameters()).device
         self.autocast = device.type == "cuda"
         self.norms = [
@@ -63,23 +58,18 @@ class SupernetEvaluator:
         for arch in archs:
             start = time.perf_counter()
             space: Space = self.supernet.space  # type: ignore[assignment]
-            costs = {name: float(cost(space, [arch])[0]) for name, cost in self.costs.items()}
-            score, metric, reason = None, None, None
+            measured = {name: float(cost(space, [arch])[0]) for name, cost in self.costs.items()}
+            reason = None
             try:
-                measured, task = self.score(arch), self.data.task
-                metric, soft = measured[task.metric], measured[task.soft]
-                score = soft if self.soft else metric
-                score = score if task.higher else -score
-                if self.factor is not None:
-                    score = 1 - (1 - score) * float(self.factor([arch])[0])
-                elif not self.soft:
-                    metric = None
-                if not math.isfinite(score):
-                    score, metric, reason = None, None, f"score is {score}"
+                for name, value in self.score(arch).items():
+                    if math.isfinite(value):
+                        measured[name] = value
+                    else:
+                        reason = reason or f"{name} is {value}"
             except Exception as error:  # one architecture that fails must not stop the search
                 reason = f"{type(error).__name__}: {one_line(error)}"
                 torch.cuda.empty_cache()  # where it ran out of memory; nothing without a GPU
-            yield Trial(arch, score, costs, time.perf_counter() - start, reason, metric)
+            yield Trial(arch, measured, time.perf_counter() - start, reason)
 
     @torch.inference_mode()
     def score(self, arch: Sequence[int]) -> dict[str, float]:

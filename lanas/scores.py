@@ -1,0 +1,244 @@
+"""What a search maximises: named, pure functions of what was measured of an architecture.
+
+    score = make("soft", size_prior=5.0, median_macs=40e6)
+    score({"soft": 0.71, "macs": 52e6})           # nan where something that it needs is absent
+
+Everything that makes a score of measurements, or corrects one, stands in this file. A search
+freezes its score at its start as data (`Score.to_data`): name, version and coefficients.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from lanas.errors import UserError
+
+Settings = Mapping[str, Any]
+LOWER = frozenset({"loss", "macs", "params", "memory", "latency"})  # less is better, unless said
+
+
+class NotMeasured(KeyError):
+    """A formula needs what was not measured; its argument is the name."""
+
+
+class Measured(dict[str, float]):
+    """Measurements by name, for a formula to read; one that is absent raises NotMeasured."""
+
+    def __missing__(self, name: str) -> float:
+        raise NotMeasured(name)
+
+
+# -- formulas ------------------------------------------------------------------------------------
+
+
+class Formula(NamedTuple):
+    """value: (measured, settings) to a number; check: UserError where its settings are wrong.
+
+    version: raised by whoever changes what comes out, so that an earlier search is not continued
+    by another score under the same name.
+    """
+
+    value: Callable[[Measured, Settings], float]
+    check: Callable[[Settings], None]
+    version: int = 1
+
+
+def accuracy(measured: Measured, settings: Settings) -> float:
+    """The share of samples that are right, by inherited weights."""
+    return measured["accuracy"]
+
+
+def soft(measured: Measured, settings: Settings) -> float:
+    """The task's soft metric, which tells networks apart with fewer samples."""
+    return measured["soft"]
+
+
+def learned(measured: Measured, settings: Settings) -> float:
+    """A correction that was fitted: intercept + Σ w·measurement + Σ v·ln(cost).
+
+    settings: `intercept`, `measurements` {name: w} and `logs` {name: v}.
+    """
+    value = float(settings["intercept"])
+    for name, weight in settings["measurements"].items():
+        value += weight * measured[name]
+    for name, weight in settings["logs"].items():
+        value += weight * _log(measured[name])
+    return value
+
+
+def _log(cost: float) -> float:
+    return math.log(cost) if cost > 0 else -math.inf
+
+
+def _nothing(settings: Settings) -> None:
+    if settings:
+        raise UserError(f"has no setting {', '.join(settings)}")
+
+
+def _measurement(settings: Settings) -> None:
+    if not settings.keys() <= {"lower"} or not isinstance(settings.get("lower", True), bool):
+        raise UserError(f"has settings {dict(settings)}; allowed is lower, true or false")
+
+
+def _coefficients(settings: Settings) -> None:
+    if settings.keys() != {"intercept", "measurements", "logs"}:
+        raise UserError(f"needs intercept, measurements and logs; it has {list(settings)}")
+    if not all(isinstance(settings[key], Mapping) for key in ("measurements", "logs")):
+        raise UserError("needs measurements and logs as {name: coefficient}")
+    numbers = [settings["intercept"], *settings["measurements"].values()]
+    if not all(_finite(number) for number in [*numbers, *settings["logs"].values()]):
+        raise UserError("needs finite numbers as coefficients")
+    if not settings["measurements"] and not settings["logs"]:
+        raise UserError("needs a coefficient of at least one measurement or cost")
+
+
+def _finite(number: object) -> bool:
+    if isinstance(number, bool) or not isinstance(number, (int, float)):
+        return False
+    return abs(number) < math.inf
+
+
+FORMULAS: dict[str, Formula] = {
+    "accuracy": Formula(accuracy, _nothing),
+    "soft": Formula(soft, _nothing),
+    "learned": Formula(learned, _coefficients),
+}
+MEASUREMENT = 1  # version of every other name: the measurement of that name, less it where LOWER
+
+
+def size_prior(value: float, macs: float, percent: float, median_macs: float) -> float:
+    """A value, 1 at best, of which each doubling of the MACs takes `percent` off the error.
+
+    A supernet underrates large networks. Counted from `median_macs`, the space's; -inf for 0 MACs.
+    """
+    if macs <= 0:
+        return -math.inf
+    factor: float = (1 - percent / 100) ** math.log2(macs / median_macs)
+    return 1 - (1 - value) * factor
+
+
+# -- a score -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score by its name: one of FORMULAS, or any measurement, with its frozen coefficients.
+
+    settings: those of the formula; of a measurement `lower`, whether less of it is better; for the
+    prior of size `size_prior` (percent, 0 to below 100) with `median_macs`. Raises UserError where
+    they do not fit.
+    """
+
+    name: str
+    settings: Settings = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z_]\w*", self.name):
+            raise UserError(
+                f"score {self.name!r}: it is {', '.join(FORMULAS)} or a measurement's name"
+            )
+        prior = {"size_prior", "median_macs"} & self.settings.keys()
+        check = FORMULAS[self.name].check if self.name in FORMULAS else _measurement
+        try:
+            check({key: value for key, value in self.settings.items() if key not in prior})
+            if prior:
+                self._check_prior()
+        except UserError as error:
+            raise UserError(f"score {self.name} {error}") from None
+
+    def _check_prior(self) -> None:
+        percent, median = self.settings.get("size_prior"), self.settings.get("median_macs")
+        if not _finite(percent) or not 0 <= percent < 100:  # type: ignore[operator]
+            raise UserError(f"has size_prior {percent!r}, allowed is a percentage from 0 below 100")
+        if not _finite(median) or median <= 0:  # type: ignore[operator]
+            raise UserError(f"has median_macs {median!r}; a size prior needs those of the space")
+        if self.lower:
+            raise UserError("is lower where it is better; a size prior is of what is 1 at best")
+
+    @property
+    def lower(self) -> bool:
+        """Whether it is a measurement of which less is better; the score is then minus it."""
+        return bool(self.settings.get("lower", self.name in LOWER))
+
+    @property
+    def corrected(self) -> bool:
+        """Whether it is more than one measurement, as it was taken."""
+        plain = self.name not in FORMULAS or FORMULAS[self.name].check is _nothing
+        return "size_prior" in self.settings or not plain
+
+    def __call__(self, measured: Mapping[str, float]) -> float:
+        """What is maximised; nan where something that it needs was not measured."""
+        try:
+            return self.value(measured)
+        except NotMeasured:
+            return math.nan
+
+    def value(self, measured: Mapping[str, float]) -> float:
+        """What is maximised; NotMeasured where something that it needs was not measured."""
+        given = Measured(measured)
+        if self.name in FORMULAS:
+            value = float(FORMULAS[self.name].value(given, self.settings))
+        else:
+            value = float(-given[self.name] if self.lower else given[self.name])
+        if percent := self.settings.get("size_prior"):
+            value = size_prior(value, given["macs"], percent, self.settings["median_macs"])
+        return value
+
+    def __str__(self) -> str:
+        """As it is named in a table or a file's name: `soft`, `soft, size prior 5 %`."""
+        percent = self.settings.get("size_prior")
+        return f"{self.name}, size prior {percent:g} %" if percent else self.name
+
+    def to_data(self) -> dict[str, Any]:
+        """Name, version and coefficients, for JSON; `score_from_data` reads it."""
+        return {
+            "name": self.name,
+            "formula": self.name if self.name in FORMULAS else "measurement",
+            "version": _version(self.name),
+            "settings": dict(self.settings),
+        }
+
+
+PLAIN = Score("score")  # of evaluators that measure a `score`: tables and one's own
+
+
+def make(
+    name: str = "accuracy",
+    *,
+    size_prior: float | None = None,
+    median_macs: float | None = None,
+    lower: bool | None = None,
+    settings: Settings | None = None,
+) -> Score:
+    """The score of a name; a size_prior of None or 0 is none, any other needs `median_macs`.
+
+    lower: of a measurement, whether less of it is better; where None its name says so.
+    """
+    settings = dict(settings or {})
+    if lower is not None and name not in FORMULAS and lower != (name in LOWER):
+        settings["lower"] = lower
+    prior = {"size_prior": size_prior, "median_macs": median_macs} if size_prior else {}
+    return Score(name, settings | prior)
+
+
+def score_from_data(data: Any) -> Score:
+    """The score of `Score.to_data`; UserError where its name or version is unknown here."""
+    if not isinstance(data, Mapping) or not isinstance(data.get("name"), str):
+        raise UserError(f"{data!r:.80} is no score: it needs name, version and settings")
+    name, settings = data["name"], data.get("settings", {})
+    formula = data.get("formula", name if name in FORMULAS else "measurement")
+    if formula != (name if name in FORMULAS else "measurement"):
+        raise UserError(f"unknown score {name!r}; there are {', '.join(FORMULAS)} and measurements")
+    if data.get("version") != _version(name):
+        raise UserError(
+            f"score {name} of version {data.get('version')!r}; this is version {_version(name)}"
+        )
+    if not isinstance(settings, Mapping):
+        raise UserError(f"score {name} has settings {settings!r:.60}; they are by name")
+    return Score(name, dict(settings))
+
+
+def _version(name: str) -> int:
+    return FORMULAS[name].version if name in FORMULAS else MEASUREMENT
