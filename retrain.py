@@ -69,14 +69,12 @@ def enough(text: str, found: list[Arch], there: str) -> list[Arch]:
 
 def check_extras(args: RetrainSettings, net: Any) -> None:
     """UserError where the network has no place for --drop-path or --auxiliary."""
-    from supernet.layers.operations import DropPath
-
-    if args.drop_path and not any(isinstance(module, DropPath) for module in net.modules()):
+    if args.drop_path and "drop_path" not in net.training_extras():
         raise UserError(
             f"--drop-path {args.drop_path}: networks of {net.space.name} have no path to drop, "
             "those of nasnet have; leave it out"
         )
-    if args.auxiliary and not hasattr(net, "add_auxiliary"):
+    if args.auxiliary and "auxiliary" not in net.training_extras():
         raise UserError(
             f"--auxiliary: networks of {net.space.name} have no auxiliary head, those of nasnet "
             "have; leave it out"
@@ -105,19 +103,19 @@ def main() -> None:
     from supernet.export.formats import load_weights
     from supernet.report.tables import console, retrained_table
 
-    network = own.located(run.config["network"], run.path)
-    space = spaces.space_of(network)
     log, score = TrialLog(run.path / "search" / "trials.jsonl"), PLAIN
     if log.trials:
         score = score_from_data(read_json(run.path / "search" / "config.json")["score"])
-    archs = [space.check(arch) for arch in select(args.arch, space, log, score, args.seed)]
     data = cli.load_data(run.config, device, args.workers, read_splits(run.path / "splits.npz"))
+    spec, copy = spaces.kept(run.config["network"], run.path, data.shape)
+    space = spaces.space_of(spec, copy)
+    archs = [space.check(arch) for arch in select(args.arch, space, log, score, args.seed)]
     cli.training_arguments(identity(args), data, "train+val")  # what is wrong is said first
     with torch.device("meta"):
-        check_extras(args, spaces.network(**network, arch=archs[0]))
+        check_extras(args, spaces.build(spec, copy, archs[0]))
     supernet = None
     if args.inherit:
-        supernet = spaces.network(**network)
+        supernet = spaces.build(spec, copy)
         load_weights(supernet, run.weights)
     results = []
     for number, arch in enumerate(archs, 1):
@@ -147,9 +145,9 @@ def retrain(
     """
     import torch
 
-    from supernet import spaces
+    from supernet import load, spaces
     from supernet.export.formats import export
-    from supernet.network import inherited, input_shape
+    from supernet.network import inherited
     from supernet.score import counted as cost
     from supernet.score.inherited import score
     from supernet.score.latency import measure
@@ -157,7 +155,8 @@ def retrain(
 
     # -- network --
     torch.manual_seed(args.seed)
-    net = spaces.network(**own.located(run.config["network"], run.path), arch=arch)
+    spec, copy = spaces.kept(run.config["network"], run.path, data.shape)
+    net = spaces.build(spec, copy, arch)
     if supernet is not None:
         net.load_state_dict(inherited(net, supernet))
     if args.auxiliary:
@@ -178,19 +177,20 @@ def retrain(
 
     # -- files --
     if args.auxiliary:
-        net.auxiliary = None  # it has done its part
+        net.remove_auxiliary()  # it has done its part
     net.eval()
-    shape = input_shape(net, data.shape)
+    shape = net.input_shape()
     images = next(iter(data.batches("test", 64)))[0]
     config = {
-        "network": run.config["network"] | {"arch": arch},
+        "network": spec.to_data(),
+        "arch": arch,
         "data": data.name,
         "input": list(shape),
         "mean": data.mean.tolist(),
         "std": data.std.tolist(),
     }
     own.keep(run.path / own.COPY, folder)
-    differences = export(net, folder, config, images)
+    differences = export(net, folder, config, images, load)
 
     # -- test, once --
     net.to(device)

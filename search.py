@@ -168,12 +168,13 @@ def limits(args: SearchSettings) -> dict[str, float]:
 def of_table(args: SearchSettings) -> Problem:
     """A complete table of known results: no supernet, thousands of trials a second."""
     from lanas.table import Table
+    from supernet.network import NetworkSpec
     from supernet.spaces import space_of
 
     if args.size_prior is not None:
         raise UserError("--size-prior is of a supernet's scores; leave it out with --table")
 
-    space = space_of({"name": args.space})
+    space = space_of(NetworkSpec(args.space, (3, 32, 32), 10))
     pairs = [cost.partition("=") for cost in args.cost]
     costs = {name: column or name for name, _, column in pairs} or None
     table = Table.load(args.table, space, score=args.score or "score", costs=costs)
@@ -198,10 +199,10 @@ def of_supernet(run: Run, args: SearchSettings, device: str) -> Problem:
 
     splits = read_splits(run.path / "splits.npz")
     data = cli.load_data(run.config, device, args.workers, splits)
-    supernet = spaces.network(**own.located(run.config["network"], run.path))
+    supernet = spaces.build(*spaces.kept(run.config["network"], run.path, data.shape))
     load_weights(supernet, run.weights)
     supernet.to(device)
-    with own.rules_named(run.config["network"]["name"]):  # only a space of the user's own fails
+    with own.rules_named(supernet.spec.family):  # only a space of the user's own fails
         costs = cost.of_supernet(supernet, data.shape)
     objectives(args, [*costs, "latency"])
     fitted = None
@@ -209,11 +210,12 @@ def of_supernet(run: Run, args: SearchSettings, device: str) -> Problem:
         if args.latency_table:
             costs["latency"] = read_table(Path(args.latency_table), supernet.space)
         else:
-            fitted = latency(run, args, supernet, data.shape)
+            fitted = latency(run, args, supernet)
             costs["latency"] = fitted.cost
 
     def real(arch: Arch) -> float:
-        return measure(supernet, data.shape, args.latency_batch, arch)["median_ms"]
+        shape = supernet.input_shape(arch)
+        return measure(supernet, shape, args.latency_batch, arch)["median_ms"]
 
     score = scores.make(
         data.task.soft if args.score == "soft" else data.task.metric,
@@ -239,7 +241,7 @@ def of_supernet(run: Run, args: SearchSettings, device: str) -> Problem:
     )
 
 
-def latency(run: Run, args: SearchSettings, supernet: Any, shape: tuple[int, int, int]) -> "Fit":
+def latency(run: Run, args: SearchSettings, supernet: Any) -> "Fit":
     """The latency of this search on this device: measured, or as it was when the search began."""
     from supernet.score.latency import fit, load_fit
 
@@ -248,7 +250,7 @@ def latency(run: Run, args: SearchSettings, supernet: Any, shape: tuple[int, int
         fitted = load_fit(path, supernet.space)
     else:
         print(f"measuring latency, batch {args.latency_batch}, on this device", flush=True)
-        fitted = fit(supernet, shape, batch=args.latency_batch, seed=args.seed)
+        fitted = fit(supernet, batch=args.latency_batch, seed=args.seed)
     print(
         f"latency, linear in the encoding, of {fitted.measured} architectures measured: off by "
         f"{100 * fitted.median_error:.1f} % in the median and by {100 * fitted.max_error:.1f} % at "

@@ -40,17 +40,19 @@ def paths(args: TrainSettings, net: Any, shape: tuple[int, int, int]) -> Any:
     return strategy
 
 
-def begin(net: Any, network: dict[str, Any], config: dict[str, Any], data: Any) -> None:
+def begin(net: Any, config: dict[str, Any], data: Any) -> None:
     """Give `net` the weights of the run --start, which has to have the same network.
 
     UserError where it has not, or where it has trained on images of this run's val.
     """
     from supernet.data.splits import read_splits
     from supernet.export.formats import load_weights
+    from supernet.spaces import kept
 
     before = Run.open(config["start"])
     before.require_supernet()
-    if differing := differences(before.config["network"], network):
+    there, _ = kept(before.config["network"], before.path, data.shape)
+    if differing := differences(there.to_data(), net.spec.to_data(), apart=["inputs"]):
         raise UserError(f"--start {before.path} is another network: {differing}")
     val = read_splits(before.path / "splits.npz")["val"]
     if before.config["data"] == config["data"] and set(val) != set(data.splits["val"]):
@@ -99,17 +101,17 @@ def main() -> None:
     data = cli.load_data(config, device, args.workers)
 
     # -- supernet --
-    shape = spaces.shape(args.space, args.width, args.depth, args.options)
-    network = {"name": args.space, "classes": data.task.outputs, "channels": data.shape[0], **shape}
-    spaces.check_data(network, data.shape)
+    sizes = (args.width, args.depth, args.options)
+    spec = spaces.specify(args.space, data.shape, data.task.outputs, *sizes)
+    spaces.check_inputs(spec)
     torch.manual_seed(args.seed)
-    net = spaces.network(**network).to(device)
+    net = spaces.build(spec).to(device)
     if args.init == "identity":
         start_as_identity(net)
     if args.space not in names():
-        require_basics(network, net, data.shape)
+        require_basics(spec, net)
     if args.start is not None:
-        begin(net, network, config, data)
+        begin(net, config, data)
     module = Training(
         net,
         data,
@@ -120,7 +122,7 @@ def main() -> None:
     # -- fit --
     folder = run.weights.parent
     with lock(run.path):
-        config |= {"network": network}
+        config |= {"network": spec.to_data()}
         settled(run.path / "config.json", config)
         checkpoint_in(folder, net)  # both raise before anything is written
         write_json(run.path / "defaults.json", defaults)

@@ -44,48 +44,45 @@ class Compared:
 
     def __init__(self, run: Run) -> None:
         import torch
-        from torch.nn.modules.batchnorm import _BatchNorm
 
         from supernet import spaces
         from supernet.data.splits import read_splits
         from supernet.export.formats import load_weights
         from supernet.score import counted as cost
-        from supernet.spaces import own
 
         self.data = cli.load_data(run.config, "cpu", 0, read_splits(run.path / "splits.npz"))
-        self.network = own.located(run.config["network"], run.path)
-        self.net = spaces.network(**self.network)
+        kept = spaces.kept(run.config["network"], run.path, self.data.shape)
+        self.net = spaces.build(*kept)
         load_weights(self.net, run.weights)
         self.costs = cost.of_supernet(self.net, self.data.shape)
         self.images = next(iter(self.data.batches("val", IMAGES)))[0]
         self.x = self.data.normalise(self.images)
-        self.norms = [m for m in self.net.modules() if isinstance(m, _BatchNorm)]
         batches = self.data.batches("train", 256, seed=0)
         self.calibration = [self.data.normalise(next(iter(batches))[0])]
         self.no_grad = torch.no_grad
 
     def __call__(self, arch: Arch) -> dict[str, Any]:
         """The largest difference of a logit by form, and whether the costs are equal."""
+        from supernet import load
         from supernet.export.formats import export
-        from supernet.network import extract, input_shape
-        from supernet.score.inherited import recalibrate
+        from supernet.network import extract
 
         found: dict[str, Any] = {"arch": arch}
         for training in (True, False):
             with self.no_grad():
-                recalibrate(self.net, self.norms, arch, self.calibration)
+                self.net.eval().calibrate(arch, self.calibration)
                 subnet = extract(self.net.train(training), arch)
                 difference = (self.net(self.x, arch) - subnet(self.x)).abs().max()
             found["extracted" + ", training" * training] = float(difference)
-        shape = input_shape(subnet, self.data.shape)
         config = {
-            "network": self.network | {"arch": arch},
-            "input": list(shape),
+            "network": self.net.spec.to_data(),
+            "arch": arch,
+            "input": list(subnet.input_shape()),
             "mean": self.data.mean.tolist(),
             "std": self.data.std.tolist(),
         }
         with tempfile.TemporaryDirectory() as folder:
-            found |= export(subnet, Path(folder), config, self.images)
+            found |= export(subnet, Path(folder), config, self.images, load)
         return found | {"costs": all(map(self.costs_equal, self.sizes(arch)))}
 
     def sizes(self, arch: Arch) -> list[Arch]:
@@ -99,12 +96,12 @@ class Compared:
         return as_tuples(space.canonical(archs))  # the same networks without what never runs
 
     def costs_equal(self, arch: Arch) -> bool:
-        from supernet.network import extract, input_shape
+        from supernet.network import extract
         from supernet.score.counted import count
 
         subnet = extract(self.net, arch)
         by_encoding = {name: round(c(self.net.space, [arch])[0]) for name, c in self.costs.items()}
-        return by_encoding == count(subnet, input_shape(subnet, self.data.shape))
+        return by_encoding == count(subnet, subnet.input_shape())
 
 
 def compare(path: Path, archs: int) -> list[dict[str, Any]]:

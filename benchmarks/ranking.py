@@ -224,8 +224,9 @@ def own_macs(folder: Path, sample: Sample) -> tuple[Floats, float]:
     from supernet.score import counted as cost
 
     run = Run.open(folder)
-    supernet = spaces.network(**run.config["network"])
-    macs = cost.of_supernet(supernet, images_of(run).shape)["macs"]
+    data = images_of(run)
+    supernet = spaces.build(*spaces.kept(run.config["network"], run.path, data.shape))
+    macs = cost.of_supernet(supernet, data.shape)["macs"]
     return macs(supernet.space, sample.archs), cost.median_of(supernet.space, macs)
 
 
@@ -245,9 +246,10 @@ def evaluator(run: Run, threads: int, **settings: Any) -> Any:
     from supernet.score.inherited import SupernetEvaluator
 
     torch.set_num_threads(threads)
-    supernet = spaces.network(**run.config["network"])
+    data = images_of(run)
+    supernet = spaces.build(*spaces.kept(run.config["network"], run.path, data.shape))
     load_weights(supernet, run.weights)
-    return SupernetEvaluator(supernet, images_of(run), {}, **settings)
+    return SupernetEvaluator(supernet, data, {}, **settings)
 
 
 # -- the table -----------------------------------------------------------------------------------

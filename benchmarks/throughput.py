@@ -42,9 +42,10 @@ from supernet.cli import arguments as cli
 from supernet.data.augment import Augment
 from supernet.data.sets import Data, load
 from supernet.network import extract
+from supernet.score.calibration import undisturbed
 from supernet.score.extremes import extremes
-from supernet.score.inherited import SupernetEvaluator, recalibrate, score
-from supernet.spaces import check_data, network, shape
+from supernet.score.inherited import SupernetEvaluator, score
+from supernet.spaces import build, check_inputs, specify
 
 Clock = Callable[[Callable[[], Any]], float]  # how many seconds a call takes
 Times = dict[str, list[float]]  # seconds, of pairs in the same places
@@ -214,12 +215,11 @@ def scorer(
 def measure(name: str, data: Data, args: argparse.Namespace) -> dict[str, Times]:
     """Times by what is timed and by who runs it."""
     rng, seconds = np.random.default_rng(args.seed), clock(args.device)
-    settings = shape(name, args.width, args.depth, {})
-    config = {"name": name, "classes": data.task.outputs, "channels": data.shape[0], **settings}
-    check_data(config, data.shape)
+    spec = specify(name, data.shape, data.task.outputs, args.width, args.depth)
+    check_inputs(spec)
     torch.manual_seed(args.seed)
-    net = network(**config).to(args.device)
-    space: Any = net.space
+    net = build(spec).to(args.device)
+    space = net.space
     archs = as_tuples(space.canonical(space.sample(rng, args.archs)))
     _place(net)
     masks = full = None
@@ -259,8 +259,9 @@ def measure(name: str, data: Data, args: argparse.Namespace) -> dict[str, Times]
 
 @torch.inference_mode()
 def _recalibrate(evaluator: SupernetEvaluator, arch: Arch) -> None:
-    images = map(evaluator.data.normalise, evaluator.calibration)
-    recalibrate(evaluator.supernet, evaluator.norms, arch, images)
+    with undisturbed(evaluator.supernet):
+        images = map(evaluator.data.normalise, evaluator.calibration)
+        evaluator.supernet.eval().calibrate(arch, images)
 
 
 def check(net: nn.Module, masks: Masks, archs: Sequence[Arch], data: Data) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from torch import nn
 
 from lanas.space import Choice, Space
+from supernet import network
 
 KERNEL = {"one": 1, "two": 3, "x": 1, "y": 3}
 
@@ -17,16 +18,14 @@ def space():
     return Space("tiny", (a, b))
 
 
-class Supernet(nn.Module):
-    def __init__(self, space, classes, channels):
-        super().__init__()
-        self.space = space
-        self.settings = dict(classes=classes, channels=channels)
+class Supernet(network.Supernet):
+    def __init__(self, space, spec):
+        super().__init__(space, spec)
         self.names = [choice.options for choice in space.choices]
-        self.a = nn.ModuleDict({name: conv(channels, name) for name in self.names[0]})
+        self.a = nn.ModuleDict({name: conv(spec.inputs[0], name) for name in self.names[0]})
         used = self.names[1] if "two" in self.names[0] else ()
         self.b = nn.ModuleDict({name: conv(4, name) for name in used})
-        self.head = nn.Linear(4, classes)
+        self.head = nn.Linear(4, spec.outputs)
 
     def forward(self, x, arch=None):
         arch = self.space.only() if arch is None else arch

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from supernet.layers.elastic import ElasticBatchNorm2d, ElasticConv2d, ElasticLinear
-from supernet.score.inherited import recalibrate
+from supernet.layers.norms import estimate_statistics
 
 
 def drawn(layer: nn.Module) -> nn.Module:
@@ -106,7 +106,7 @@ def test_recalibration_is_of_all_images_whatever_ran_before() -> None:
     for channels in (6, 4, 6, 2):
         norm(torch.randn(8, channels, 2, 2) * 9 + 3)  # other paths
     batches = [torch.randn(8, 4, 3, 3) * 2 - 1 for _ in range(3)]
-    recalibrate(_Path(norm), [norm], (), batches)
+    estimate_statistics(_Path(norm), [norm], (), batches)
     values = torch.cat(batches)
     assert torch.allclose(norm.running_mean[:4], values.mean((0, 2, 3)), atol=1e-5)
     assert torch.allclose(norm.running_var[:4], values.var((0, 2, 3)), atol=1e-4)

@@ -14,9 +14,11 @@ from lanas.space import Choice, Space, as_tuples
 from supernet.data.metrics import Average
 from supernet.data.sets import Data, load
 from supernet.data.tasks import Classification
+from supernet.network import NetworkSpec, Supernet
+from supernet.score.calibration import calibration_batches
 from supernet.score.counted import LinearCost, median_of, of_supernet
-from supernet.score.inherited import SupernetEvaluator, calibration_batches, recalibrate
-from supernet.spaces import network
+from supernet.score.inherited import SupernetEvaluator
+from supernet.spaces import build
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +27,9 @@ def data() -> Data:
 
 
 @pytest.fixture
-def net() -> nn.Module:
+def net() -> Supernet:
     torch.manual_seed(0)
-    return network("nb201", classes=10, channels=1, width=4, depth=[1, 1, 1])
+    return build(NetworkSpec("nb201", (1, 8, 8), 10, 4, (1, 1, 1)))
 
 
 class Measured(Classification):
@@ -45,7 +47,7 @@ def norms(net: nn.Module) -> list[nn.BatchNorm2d]:
     return [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
-def test_statistics_are_those_of_all_images_of_one_path(net: nn.Module) -> None:
+def test_statistics_are_those_of_all_images_of_one_path(net: Supernet) -> None:
     """Traps: the statistics of training, a mixture of paths; a small batch that counts as a whole.
 
     Those of the stem are known exactly, for batches of any size.
@@ -55,7 +57,7 @@ def test_statistics_are_those_of_all_images_of_one_path(net: nn.Module) -> None:
         net(torch.randn(16, 1, 8, 8) * 9, arch)  # what training leaves behind
     net.eval()
     with torch.no_grad():
-        recalibrate(net, norms(net), (3, 3, 3, 1, 3, 2), batches)
+        net.calibrate((3, 3, 3, 1, 3, 2), batches)
         values = net.stem[0](torch.cat(batches)).double()
     assert torch.allclose(net.stem[1].running_mean.double(), values.mean((0, 2, 3)), atol=1e-5)
     assert torch.allclose(net.stem[1].running_var.double(), values.var((0, 2, 3)), rtol=1e-4)
@@ -63,12 +65,11 @@ def test_statistics_are_those_of_all_images_of_one_path(net: nn.Module) -> None:
     assert not any(module._forward_pre_hooks for module in net.modules())
 
 
-def test_what_the_path_does_not_run_keeps_its_statistics(net: nn.Module) -> None:
+def test_what_the_path_does_not_run_keeps_its_statistics(net: Supernet) -> None:
     """And no norm counts batches or has another momentum than before."""
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     momentum = [norm.momentum for norm in norms(net)]
-    with torch.no_grad():
-        recalibrate(net, norms(net), (1, 1, 1, 1, 1, 1), [torch.randn(8, 1, 8, 8)])
+    net.eval().calibrate((1, 1, 1, 1, 1, 1), [torch.randn(8, 1, 8, 8)])
     moved = {name for name, tensor in net.state_dict().items() if not tensor.equal(before[name])}
     assert moved and not any(".edges." in name or "num_batches" in name for name in moved)
     assert [norm.momentum for norm in norms(net)] == momentum
@@ -90,7 +91,7 @@ def test_calibration_is_divided_into_equal_batches(
         assert torch.equal(torch.cat(found), first)
 
 
-def test_a_score_forgets_every_path_before_it(net: nn.Module, data: Data) -> None:
+def test_a_score_forgets_every_path_before_it(net: Supernet, data: Data) -> None:
     """However far other paths moved the statistics, a score is what it was."""
     evaluator = SupernetEvaluator(net, data, {}, images=256)
     arch, others = (3, 3, 3, 1, 3, 2), as_tuples(net.space.sample(np.random.default_rng(1), 5))
@@ -102,14 +103,14 @@ def test_a_score_forgets_every_path_before_it(net: nn.Module, data: Data) -> Non
     assert evaluator.score(arch) == first
 
 
-def test_without_calibration_the_statistics_of_training_count(net: nn.Module, data: Data) -> None:
+def test_without_calibration_the_statistics_of_training_count(net: Supernet, data: Data) -> None:
     evaluator = SupernetEvaluator(net, data, {}, images=0)
     before = [norm.running_mean.clone() for norm in norms(net)]
     evaluator.score((3, 3, 3, 1, 3, 2))
     assert all(torch.equal(a, b.running_mean) for a, b in zip(before, norms(net), strict=True))
 
 
-def test_val_is_scored_and_nothing_else(net: nn.Module, data: Data) -> None:
+def test_val_is_scored_and_nothing_else(net: Supernet, data: Data) -> None:
     seen: list[Tensor] = []
 
     def metric(logits: Tensor, labels: Tensor) -> tuple[Tensor, int]:
@@ -123,7 +124,7 @@ def test_val_is_scored_and_nothing_else(net: nn.Module, data: Data) -> None:
         SupernetEvaluator(net, data, {}, split="test")
 
 
-def test_only_operations_of_the_path_run(net: nn.Module) -> None:
+def test_only_operations_of_the_path_run(net: Supernet) -> None:
     """Trap: operations that are masked out are run and multiplied by zero."""
     ran: set[str] = set()
     for name, module in net.named_modules():
@@ -135,17 +136,15 @@ def test_only_operations_of_the_path_run(net: nn.Module) -> None:
     assert len(ran) == 6
 
 
-def test_a_soft_score_is_the_mean_probability_of_the_right_class(
-    net: nn.Module, data: Data
-) -> None:
+def test_a_soft_score_is_the_mean_probability_of_the_right_class(net: Supernet, data: Data) -> None:
     """Of all of val, whose last batch is smaller; accuracy is kept beside it."""
     arch = (3, 3, 3, 1, 3, 2)
-    evaluator = SupernetEvaluator(net, data, {}, images=64, batch=100)
+    evaluator = SupernetEvaluator(net, data, {}, images=0, batch=100)
     (trial,) = evaluator([arch])
     assert len(data.splits["val"]) % 100
     x, y = next(iter(data.batches("val", len(data.splits["val"]))))
     with torch.no_grad():
-        logits = net(data.normalise(x), arch)
+        logits = net.eval()(data.normalise(x), arch)
     squares = logits.double().exp() ** 2  # temperature 0.5
     right = squares[range(len(y)), y] / squares.sum(1)
     assert trial.measured["soft"] == pytest.approx(float(right.mean()), rel=1e-5)
@@ -159,7 +158,7 @@ def test_a_size_prior_counts_from_the_median_of_the_space() -> None:
     assert median_of(space, LinearCost("macs", 0.0, np.array([0.0, 100.0, 800.0]))) == 100
 
 
-def test_one_that_fails_is_logged_with_its_reason(net: nn.Module, data: Data) -> None:
+def test_one_that_fails_is_logged_with_its_reason(net: Supernet, data: Data) -> None:
     costs = of_supernet(net, data.shape)
 
     def metric(logits: Tensor, labels: Tensor) -> tuple[Tensor, int]:

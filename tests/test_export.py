@@ -7,12 +7,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from supernet import load
 from supernet.export.formats import Deployed, export, rounding
-from supernet.spaces import network
+from supernet.network import NetworkSpec, Supernet, spec_from_data
+from supernet.spaces import build
 
 CONFIG: dict[str, Any] = {
-    "network": {"name": "macro", "classes": 5, "channels": 3, "width": 2, "depth": [1, 1, 1]}
-    | {"arch": [1, 2, 1]},
+    "network": NetworkSpec("macro", (3, 16, 16), 5, 2, (1, 1, 1)).to_data(),
+    "arch": [1, 2, 1],
     "input": [3, 16, 16],
     "mean": [0.5, 0.4, 0.3],
     "std": [0.2, 0.3, 0.4],
@@ -20,19 +22,19 @@ CONFIG: dict[str, Any] = {
 IMAGES = torch.randint(0, 256, (4, 3, 16, 16), generator=torch.Generator().manual_seed(0))
 
 
-def exported(net: nn.Module, folder: Path) -> dict[str, float]:
-    return export(net.eval(), folder, CONFIG, IMAGES.to(torch.uint8))
+def exported(net: Supernet, folder: Path) -> dict[str, float]:
+    return export(net.eval(), folder, CONFIG, IMAGES.to(torch.uint8), load)
 
 
 @pytest.fixture
-def net() -> nn.Module:
+def net() -> Supernet:
     torch.manual_seed(0)
-    return network(**CONFIG["network"])
+    return build(spec_from_data(CONFIG["network"]), arch=CONFIG["arch"])
 
 
 @pytest.mark.parametrize("form", ["onnx", "pt2"])
 def test_a_file_of_another_network_is_an_error(
-    form: str, net: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    form: str, net: Supernet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("onnx", "pt2"):
         monkeypatch.setattr(
@@ -45,7 +47,7 @@ def test_a_file_of_another_network_is_an_error(
         exported(net, tmp_path)
 
 
-def test_rounding_that_a_network_enlarges_is_no_error(net: nn.Module, tmp_path: Path) -> None:
+def test_rounding_that_a_network_enlarges_is_no_error(net: Supernet, tmp_path: Path) -> None:
     """Logits in the thousands: float32 itself is not exact to 1e-4."""
     with torch.no_grad():
         net.head[-1].weight *= 1e8
@@ -64,7 +66,7 @@ def test_a_network_that_has_only_float32_has_no_other_rounding() -> None:
     assert rounding(Stubborn(), x, Stubborn()(x).numpy()) == 0.0
 
 
-def test_export_leaves_the_network_as_it_is(net: nn.Module, tmp_path: Path) -> None:
+def test_export_leaves_the_network_as_it_is(net: Supernet, tmp_path: Path) -> None:
     """Its layout too, in which latency is measured afterwards."""
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     exported(net.to(memory_format=torch.channels_last), tmp_path)

@@ -10,9 +10,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from lanas.space import Arch, as_tuples
-from supernet.network import extract, inherited
+from supernet.network import NetworkSpec, Supernet, extract, inherited
 from supernet.score.counted import Remembered, count, of_supernet, on_meta
-from supernet.spaces import names, network
+from supernet.spaces import build, names
 
 TINY: dict[str, dict[str, Any]] = {
     "nb201": {"width": 4, "depth": [1, 2, 1]},
@@ -23,10 +23,10 @@ TINY: dict[str, dict[str, Any]] = {
 ARCHS = 50
 
 
-def tiny(name: str) -> nn.Module:
+def tiny(name: str) -> Supernet:
     """A supernet after a few steps of training, so that no norm is the identity."""
     torch.manual_seed(0)
-    net = network(name, classes=5, channels=3, **TINY[name])
+    net = build(NetworkSpec(name, (3, 16, 16), 5, **TINY[name]))
     optimizer = torch.optim.SGD(net.parameters(), 0.1)
     rng = np.random.default_rng(0)
     for arch in as_tuples(net.space.sample(rng, 20)):
@@ -37,7 +37,7 @@ def tiny(name: str) -> nn.Module:
     return net
 
 
-def some(net: nn.Module, seed: int = 1) -> list[Arch]:
+def some(net: Supernet, seed: int = 1) -> list[Arch]:
     """Architectures as drawn: not all in canonical form."""
     return as_tuples(net.space.sample(np.random.default_rng(seed), ARCHS))
 
@@ -86,7 +86,7 @@ def test_only_the_path_has_gradients(name: str) -> None:
 @pytest.mark.parametrize("name", TINY)
 def test_canonical_form_is_the_same_network(name: str) -> None:
     """Equal costs, idempotent, and no operation in it that nothing enters or leaves."""
-    net = on_meta(network(name, classes=5, channels=3, **TINY[name]))
+    net = on_meta(build(NetworkSpec(name, (3, 16, 16), 5, **TINY[name])))
     space, shape = net.space, (3, 16, 16)
     archs = space.sample(np.random.default_rng(2), ARCHS)
     canonical, counter = space.canonical(archs), Remembered()
@@ -109,7 +109,7 @@ def test_canonical_form_is_the_same_network(name: str) -> None:
 
 @pytest.mark.parametrize("name", TINY)
 def test_fresh_weights_are_drawn_anew(name: str) -> None:
-    net = network(name, classes=5, channels=3, **TINY[name])
+    net = build(NetworkSpec(name, (3, 16, 16), 5, **TINY[name]))
     arch = some(net)[0]
     fresh, copy = extract(net, arch, inherit=False), extract(net, arch)
     first, drawn, copied = (next(module.parameters()) for module in (net, fresh, copy))
@@ -122,6 +122,6 @@ def test_fresh_weights_are_drawn_anew(name: str) -> None:
 
 @pytest.mark.parametrize("name", TINY)
 def test_many_points_need_an_architecture(name: str) -> None:
-    net = network(name, classes=5, channels=3, **TINY[name])
+    net = build(NetworkSpec(name, (3, 16, 16), 5, **TINY[name]))
     with pytest.raises(ValueError, match="say which architecture"):
         net(torch.randn(2, 3, 16, 16))

@@ -17,9 +17,10 @@ ROOMS = {
     "progress": {"lanas"},
     "run": {"lanas", "process"},
     "settings": {"lanas"},
-    "network": {"lanas"},
+    "network": {"lanas", "layers"},
     "layers": {"lanas"},
-    "spaces": {"lanas", "run", "network", "layers"},
+    "export": {"lanas", "run", "network"},
+    "spaces": {"lanas", "run", "network", "layers", "export"},
     "data": {"lanas", "settings", "process", "run"},
     "score": {"lanas", "settings", "run", "progress", "network", "data", "layers"},
     "training": {
@@ -33,7 +34,6 @@ ROOMS = {
         "data",
         "score",
     },
-    "export": {"lanas", "settings", "run", "network", "data"},
     "report": {"lanas", "run", "progress"},
 }
 TORCH_FREE = ["run", "process", "progress", "settings"]  # beside all of lanas

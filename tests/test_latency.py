@@ -10,8 +10,9 @@ import torch
 
 from lanas.errors import UserError
 from lanas.space import Choice, Space
+from supernet.network import NetworkSpec
 from supernet.score import latency
-from supernet.spaces import nb201, network
+from supernet.spaces import build, nb201
 from tests.scripts import answer
 
 SPACE = Space("two", (Choice("a", ("x", "y")), Choice("b", ("p", "q", "r"))))
@@ -19,7 +20,7 @@ TABLE = "choice,option,ms\nbase,,1\na,x,0\na,y,0.5\nb,p,0\nb,q,2\nb,r,3\n"
 
 
 def test_measuring_gives_quartiles_in_order() -> None:
-    net = network("nb201", classes=3, channels=1, width=4, depth=[1, 1, 1])
+    net = build(NetworkSpec("nb201", (1, 8, 8), 3, 4, (1, 1, 1)))
     times = latency.measure(net, (1, 8, 8), 2, (1,) * 6, runs=9)
     assert 0 < times["p25_ms"] <= times["median_ms"] <= times["p75_ms"]
     assert net.training  # as it was
@@ -37,8 +38,8 @@ def test_a_linear_latency_is_recovered_and_its_error_told(
         return {"median_ms": (2 + space.encode([arch])[0] @ truth) * (1 + noise * rng.random())}
 
     monkeypatch.setattr(latency, "measure", measured)
-    net = network("nb201", classes=3, channels=1, width=4, depth=[1, 1, 1])
-    fitted = latency.fit(net, (1, 8, 8))
+    net = build(NetworkSpec("nb201", (1, 8, 8), 3, 4, (1, 1, 1)))
+    fitted = latency.fit(net)
     assert fitted.measured == 100
     assert fitted.median_error <= fitted.max_error < (0.01 if noise == 0 else 0.1)
     archs = space.sample(rng, 50)

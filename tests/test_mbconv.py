@@ -19,12 +19,12 @@ from lanas.rank import ranked
 from lanas.scores import make
 from lanas.space import Arch, as_tuples
 from lanas.trials import TrialLog
+from supernet import load
 from supernet.export.formats import export
-from supernet.network import extract, input_shape
+from supernet.network import NetworkSpec, Supernet, extract
 from supernet.score import latency
 from supernet.score.counted import CostPerOption, count, of_supernet
-from supernet.score.inherited import recalibrate
-from supernet.spaces import mbconv, network
+from supernet.spaces import build, mbconv
 from tests.scripts import answer
 
 ROOT = Path(__file__).parents[1]
@@ -32,11 +32,12 @@ SHAPE = (3, 40, 40)
 RESOLUTIONS = [24, 32, 40]
 
 
-def tiny(resolutions: list[int] = RESOLUTIONS, width: float = 0.2) -> nn.Module:
+def tiny(resolutions: list[int] = RESOLUTIONS, width: float = 0.2) -> Supernet:
     """A small supernet whose transforms and norms are not the identity."""
     torch.manual_seed(0)
-    net = network("mbconv", classes=7, channels=3, width=width, depth=[2, 1, 3, 1, 1],
-                  options={"resolutions": resolutions})  # fmt: skip
+    net = build(
+        NetworkSpec("mbconv", SHAPE, 7, width, (2, 1, 3, 1, 1), {"resolutions": resolutions})
+    )
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, tensor in net.named_parameters():
@@ -47,12 +48,11 @@ def tiny(resolutions: list[int] = RESOLUTIONS, width: float = 0.2) -> nn.Module:
                 norm.weight.uniform_(0.5, 1.5, generator=generator)
                 norm.bias.normal_(0, 0.3, generator=generator)
     largest = tuple((net.space.options - 1).tolist())
-    norms = [norm for norm in net.modules() if isinstance(norm, nn.BatchNorm2d)]
-    recalibrate(net, norms, largest, [torch.randn(16, *SHAPE, generator=generator)])
+    net.eval().calibrate(largest, [torch.randn(16, *SHAPE, generator=generator)])
     return net.train()
 
 
-def some(net: nn.Module, n: int) -> list[Arch]:
+def some(net: Supernet, n: int) -> list[Arch]:
     archs = net.space.sample(np.random.default_rng(3), n)
     archs[:, 0] = np.arange(n) % net.space.options[0]  # every resolution
     return as_tuples(net.space.canonical(archs))
@@ -94,9 +94,9 @@ def test_resolutions_are_whole_numbers(resolutions: object) -> None:
 
 def test_a_resolution_that_the_data_cannot_give_is_refused() -> None:
     space = mbconv.space(resolutions=[32, 64])
-    mbconv.check_data(space, (3, 64, 80))
+    mbconv.Supernet.check_inputs(space, NetworkSpec("mbconv", (3, 64, 80), 7))
     with pytest.raises(UserError, match=r"resolution 64 is more than the images have, 64x48"):
-        mbconv.check_data(space, (3, 64, 48))
+        mbconv.Supernet.check_inputs(space, NetworkSpec("mbconv", (3, 64, 48), 7))
 
 
 # -- the network ---------------------------------------------------------------------------------
@@ -109,7 +109,7 @@ def test_a_network_works_at_its_own_resolution() -> None:
     for arch in some(net, 6):
         subnet, side = extract(net, arch), RESOLUTIONS[arch[0]]
         small = F.interpolate(x, (side, side), mode="bilinear", antialias=True)
-        assert input_shape(net, SHAPE, arch) == input_shape(subnet, SHAPE) == (3, side, side)
+        assert net.input_shape(arch) == subnet.input_shape() == (3, side, side)
         assert net(x, arch).abs().max() > 1e-2
         for logits in (subnet(x), net(small, arch), subnet(small)):
             assert torch.allclose(net(x, arch), logits, atol=1e-5)
@@ -131,11 +131,10 @@ def test_statistics_are_those_of_the_path_whatever_ran_before() -> None:
     net, batches = tiny(), [torch.randn(8, *SHAPE) for _ in range(2)]
     arch, *others = some(net, 4)
     alone = extract(net, arch)
-    norms, own = ([m for m in n.modules() if isinstance(m, nn.BatchNorm2d)] for n in (net, alone))
     for other in others:
-        recalibrate(net.eval(), norms, other, batches)
-    recalibrate(net, norms, arch, batches)
-    recalibrate(alone.eval(), own, (0,) * len(arch), batches)
+        net.eval().calibrate(other, batches)
+    net.calibrate(arch, batches)
+    alone.eval().calibrate((0,) * len(arch), batches)
     assert torch.allclose(net(batches[0], arch), alone(batches[0]), atol=1e-5)
 
 
@@ -146,7 +145,7 @@ def test_costs_are_exact_at_each_resolution_and_so_are_budgets() -> None:
     net = tiny()
     space, costs = net.space, of_supernet(net, SHAPE)
     for arch in some(net, 6):
-        counted = count(extract(net, arch), input_shape(net, SHAPE, arch))
+        counted = count(extract(net, arch), net.input_shape(arch))
         assert {name: int(cost(space, [arch])[0]) for name, cost in costs.items()} == counted
     ends = [(0,) * len(space.choices), tuple((space.options - 1).tolist())]
     archs = np.concatenate([space.sample(np.random.default_rng(0), 2000), ends])
@@ -167,17 +166,16 @@ def test_a_latency_has_a_factor_for_each_resolution(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """One that is such a product is found; one kept is the same."""
-    net = network("mbconv", classes=7, channels=3, width=0.1, depth=[1] * 5,
-                  options={"resolutions": [16, 32]})  # fmt: skip
+    net = build(NetworkSpec("mbconv", (3, 32, 32), 7, 0.1, (1,) * 5, {"resolutions": [16, 32]}))
     space = net.space
     ms = np.random.default_rng(0).uniform(1, 2, space.width)
     ms[:2] = 0
 
-    def measured(net: nn.Module, shape: object, batch: int, arch: Arch, **_: int) -> object:
+    def measured(net: Supernet, shape: object, batch: int, arch: Arch, **_: int) -> object:
         return {"median_ms": (3 + space.encode([arch])[0] @ ms) * (1, 3.5)[arch[0]]}
 
     monkeypatch.setattr(latency, "measure", measured)
-    fitted = latency.fit(net, (3, 32, 32), archs=200)
+    fitted = latency.fit(net, archs=200)
     assert isinstance(fitted.cost, CostPerOption) and fitted.max_error < 0.01
     latency.save_fit(tmp_path / "latency.json", fitted)
     again = latency.load_fit(tmp_path / "latency.json", space)
@@ -192,22 +190,23 @@ def test_latency_is_measured_at_the_own_resolution() -> None:
     seen: list[Tensor] = []
     net.conv_stem.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     net.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    latency.measure(net, SHAPE, 2, (0,) * len(net.space.choices), runs=1, warmup=0)
+    arch = (0,) * len(net.space.choices)
+    latency.measure(net, net.input_shape(arch), 2, arch, runs=1, warmup=0)
     assert [tuple(x.shape) for x in seen] == [(2, 3, 16, 16)] * 2
 
 
 # -- files ---------------------------------------------------------------------------------------
 
 
-def exported(net: nn.Module, arch: Arch, folder: Path, images: Tensor) -> dict[str, float]:
+def exported(net: Supernet, arch: Arch, folder: Path, images: Tensor) -> dict[str, float]:
     config = {
-        "network": {"name": "mbconv", "options": {"resolutions": RESOLUTIONS}, "arch": arch}
-        | net.settings,
-        "input": list(input_shape(net, SHAPE, arch)),
+        "network": net.spec.to_data(),
+        "arch": arch,
+        "input": list(net.input_shape(arch)),
         "mean": [0.5, 0.4, 0.3],
         "std": [0.2, 0.3, 0.4],
     }
-    return export(extract(net, arch).eval(), folder, config, images)
+    return export(extract(net, arch).eval(), folder, config, images, load)
 
 
 def test_all_files_of_a_network_agree(tmp_path: Path) -> None:

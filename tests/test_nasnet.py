@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from lanas.space import Arch, Archs, as_tuples
 from supernet.layers.operations import DropPath, FactorizedReduce
-from supernet.spaces import nasnet, network
+from supernet.network import NetworkSpec
+from supernet.spaces import build, nasnet
 from supernet.spaces.nasnet import CELLS, INPUTS, NODES, OPERATIONS
 
 SPACE = nasnet.space()
@@ -150,7 +151,7 @@ def transported(net: nn.Module, places: dict[str, tuple[int, ...]]) -> dict[str,
 def test_another_numbering_is_the_same_network() -> None:
     """With the same weights, moved along, it gives the same logits."""
     rng = np.random.default_rng(2)
-    shape = {"classes": 5, "channels": 3, "width": 4, "depth": [1, 1, 1]}
+    spec = NetworkSpec("nasnet", (3, 16, 16), 5, 4, (1, 1, 1))
     x = torch.randn(4, 3, 16, 16)
     tested = 0
     for arch in as_tuples(drawn(12, rng)):
@@ -161,7 +162,7 @@ def test_another_numbering_is_the_same_network() -> None:
             places[kind] = next(p for p in orders if renumbered(cell, p) is not None)
         other = placed(arch, places)
         assert np.array_equal(SPACE.canonical([arch]), SPACE.canonical([other]))
-        net, moved = network("nasnet", **shape, arch=arch), network("nasnet", **shape, arch=other)
+        net, moved = build(spec, arch=arch), build(spec, arch=other)
         moved.load_state_dict(transported(net, places))
         assert torch.allclose(net(x), moved(x), atol=1e-4)
         tested += other != arch
@@ -173,9 +174,8 @@ def test_another_numbering_is_the_same_network() -> None:
 
 def test_cells_and_widths_are_those_of_the_paper() -> None:
     """Eight cells, reductions after a third and two thirds, 48 channels a node and twice, twice."""
-    settings = {"classes": 10, "channels": 3, "width": nasnet.WIDTH, "depth": nasnet.DEPTH}
     with torch.device("meta"):
-        net = network("nasnet", **settings, arch=(0,) * 10)
+        net = build(NetworkSpec("nasnet", (3, 32, 32), 10), arch=(0,) * 10)
         sizes = []
         for cell in net.cells:
             cell.register_forward_hook(lambda _, __, out: sizes.append(tuple(out.shape)[1:]))
@@ -186,7 +186,7 @@ def test_cells_and_widths_are_those_of_the_paper() -> None:
 
 @pytest.mark.parametrize("size", [(9, 10), (15, 7), (2, 1)])
 def test_odd_and_small_images(size: tuple[int, int]) -> None:
-    net = network("nasnet", classes=5, channels=1, width=3, depth=[1, 1, 1])
+    net = build(NetworkSpec("nasnet", (1, 16, 16), 5, 3, (1, 1, 1)))
     net.add_auxiliary()
     for arch in as_tuples(SPACE.sample(np.random.default_rng(0), 3)):
         for logits in net(torch.randn(2, 1, *size), arch):
@@ -223,7 +223,7 @@ def test_drop_path_drops_whole_samples_and_keeps_the_mean() -> None:
 
 def test_drop_path_leaves_a_skip_alone() -> None:
     """Dropped are the operations of a node; a node of skips is never zero."""
-    net = network("nasnet", classes=5, channels=3, width=4, depth=[1, 1, 1])
+    net = build(NetworkSpec("nasnet", (3, 16, 16), 5, 4, (1, 1, 1)))
     cell = net.cells[0].eval()
     cell.drop_path.train().rate = 0.99
     x = torch.randn(16, 12, 8, 8)

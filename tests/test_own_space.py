@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 import supernet
 from lanas.errors import UserError
 from supernet import spaces
+from supernet.network import NetworkSpec, spec_from_data
 from supernet.spaces import own
 from tests.own import write
 from tests.scripts import answer, tree
@@ -47,7 +49,7 @@ def test_its_spaces_keep_every_rule(
 def test_the_size_that_the_page_names(tmp_path: Path) -> None:
     path = tmp_path / "my_space.py"
     path.write_text(BLOCKS[0])
-    space = spaces.space_of({"name": str(path)})
+    space = spaces.space_of(NetworkSpec(str(path), (3, 32, 32), 10))
     assert f"{space.size:,} architectures" in PAGE
     arch = space.parse(",".join(f"conv{n}=skip" for n in range(9)).replace(
         "conv2=skip", "conv2=conv5,norm2=group,act2=silu"))  # fmt: skip
@@ -121,13 +123,13 @@ def test_a_file_may_import_its_neighbours(tmp_path: Path) -> None:
 # -- width, depth, options, data -----------------------------------------------------------------
 
 OPTIONS = (  # SPACE with an option, a width that is a multiplier, and a word on its data
-    ("def space():", "WIDTH = 1.0\n\n\ndef space(names=('one', 'two')):"),
+    ("def space():", "def space(names=('one', 'two')):"),
     ('("one", "two"))\n', "tuple(names))\n"),
-    ("classes, channels):", "classes, channels, width):"),
-    ("channels=channels)", "channels=channels, width=width)"),
-    ("def conv(", "def check_data(space, shape):\n    from lanas.errors import UserError\n\n"
-     "    if shape[1] < 8:\n        raise UserError(f'{space.name}: images of {shape} given, "
-     "allowed are 8 pixels or more')\n\n\ndef conv("),
+    ("    def __init__", "    WIDTH = 1.0\n\n    @classmethod\n"
+     "    def check_inputs(cls, space, spec):\n        from lanas.errors import UserError\n\n"
+     "        if spec.inputs[1] < 8:\n            "
+     "raise UserError(f'{space.name}: images of {spec.inputs} given, allowed are 8 pixels or more')"
+     "\n\n    def __init__"),
 )  # fmt: skip
 
 
@@ -139,8 +141,8 @@ def test_options_and_a_width_that_is_a_fraction_are_kept_with_the_run(tmp_path: 
     network = json.loads((run / "config.json").read_text())["network"]
     assert network["options"] == {"names": ["two", "one"]}
     assert (network["width"], type(network["width"])) == (2.0, float)
-    assert "depth" not in network
-    assert spaces.space_of(network).choices[0].options == ("two", "one")
+    assert network["depth"] is None
+    assert spaces.space_of(spec_from_data(network)).choices[0].options == ("two", "one")
     done = answer("search", run, *SEARCH)
     assert (done.status, done.err) == (0, "")
     before = tree(run)
@@ -152,20 +154,22 @@ def test_options_and_a_width_that_is_a_fraction_are_kept_with_the_run(tmp_path: 
 
 
 def test_a_whole_width_stays_whole(tmp_path: Path) -> None:
-    assert spaces.shape("nb201", 8, None, {})["width"] == 8
-    assert spaces.shape("nb201", 8.0, None, {})["width"] == 8
+    for width in (8, 8.0):
+        given = spaces.specify("nb201", (3, 32, 32), 10, width).width
+        assert (given, type(given)) == (8, int)
     with pytest.raises(UserError, match=r"width 8.5: nb201 takes a whole number"):
-        spaces.shape("nb201", 8.5, None, {})
+        spaces.specify("nb201", (3, 32, 32), 10, 8.5)
 
 
 def test_a_space_that_is_no_function(tmp_path: Path) -> None:
     path = write(tmp_path, ("def space():\n    a =", "if True:\n    a ="), ("return", "space ="))
-    assert spaces.space_of({"name": str(path)}).size == 3
+    spec = NetworkSpec(str(path), (3, 32, 32), 10)
+    assert spaces.space_of(spec).size == 3
     with pytest.raises(UserError, match=r"options names: .* takes none"):
-        spaces.space_of({"name": str(path), "options": {"names": 1}})
+        spaces.space_of(replace(spec, options={"names": 1}))
 
 
 def test_nothing_is_said_of_a_built_in_space(tmp_path: Path) -> None:
     (tmp_path / own.COPY).write_text("of another run")
     assert own.notice("nb201", tmp_path) == ""
-    assert own.located({"name": "nb201"}, tmp_path) == {"name": "nb201"}
+    assert own.copy_in(tmp_path, "nb201") is None

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from lanas.space import Arch, as_tuples
-from supernet.network import extract
+from supernet.network import NetworkSpec, extract
 from supernet.score.counted import count, of_supernet, on_meta
-from supernet.spaces import macro, nb201, network
+from supernet.spaces import build, macro, nb201
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 TABLES = {
@@ -31,9 +31,7 @@ def test_costs_equal_the_table(name: str) -> None:
     file, macs = TABLES[name]
     table = np.load(DATA / file, allow_pickle=False)
     row = {arch: i for i, arch in enumerate(as_tuples(table["ops"].astype(int)))}
-    module = {"nb201": nb201, "macro": macro}[name]
-    shape = {"width": module.WIDTH, "depth": module.DEPTH}
-    net = on_meta(network(name, classes=10, channels=3, **shape))
+    net = on_meta(build(NetworkSpec(name, SHAPE, 10)))
     archs = net.space.enumerate()
     rows = [row[arch] for arch in as_tuples(archs)]
     costs = of_supernet(net, SHAPE)

@@ -19,8 +19,9 @@ from supernet.data.augment import Augment
 from supernet.data.sets import Data
 from supernet.export.formats import save_weights
 from supernet.layers.operations import DropPath
+from supernet.network import spec_from_data
 from supernet.score.counted import count
-from supernet.spaces import nasnet, network
+from supernet.spaces import build, nasnet
 from supernet.training.loop import AUXILIARY, Training, fit
 from tests.images import cifar10
 from tests.scripts import answer, tree
@@ -102,7 +103,7 @@ def test_a_stopped_retraining_is_the_undisturbed_one(
     result = json.loads((folder / "result.json").read_text())
     assert max(result["difference_of_logits"].values()) < 1e-4
     config = json.loads((folder / "config.json").read_text())
-    net = network(**config["network"])
+    net = build(spec_from_data(config["network"]), arch=config["arch"])
     assert weights.keys() == net.state_dict().keys()
     assert count(net, (1, 8, 8)) == {name: result[name] for name in ("macs", "params")}
     state = torch.load(folder / "last.ckpt", weights_only=True)["state_dict"]

@@ -6,7 +6,8 @@ import pytest
 
 from lanas.errors import UserError
 from supernet.rules import RULES, Finding, Subject, build, findings, require_basics, space
-from supernet.spaces import network, shape, space_of
+from supernet.spaces import build as built
+from supernet.spaces import specify
 from tests.own import write
 from tests.scripts import answer
 
@@ -14,8 +15,7 @@ BY_NAME = {rule.__name__: rule for rule in RULES}
 
 
 def subject(path: Path) -> Subject:
-    settings = {"name": str(path), "classes": 10, "channels": 3}
-    return Subject(settings | shape(str(path), None, None, {}), (3, 8, 8))
+    return Subject(specify(str(path), (3, 8, 8), 10))
 
 
 def broken(path: Path, rule: str) -> Finding:
@@ -69,15 +69,21 @@ PRODUCT = (  # the cost of b, as often as a says
         ("canonical", [("(a, b))", "(a, b), lambda archs: archs + 5)")], "a is 6, allowed is 0"),
         ("canonical", [("(a, b))", "(a, b), lambda archs: archs[:, :1])")], "canonical is ["),
         ("words", [('Choice("b"', 'Choice("b,c"')], "no choice 'b'"),
-        ("build", [("nn.Linear(4, classes)", "nn.Linear(4, 1 // 0)")], "ZeroDivisionError"),
-        ("build", [("space, classes, channels)", "space, classes)")], "Supernet(space, classes, "),
-        ("settings", [("dict(classes=classes, ", "dict(")], "no classes"),
-        ("settings", [("        self.settings =", "        _ =")], "set self.settings"),
-        ("settings", [("classes=classes", "classes=7")], "classes 7, given was 10"),
+        ("build", [("nn.Linear(4, spec.outputs)", "nn.Linear(4, 1 // 0)")], "ZeroDivisionError"),
+        ("build", [("(self, space, spec)", "(self, space)")], "called as Supernet(space, spec)"),
+        ("build", [("__init__(space, spec)\n", "__init__()\n")], "'space' and 'spec' (tiny.py"),
+        ("spec", [("__init__(space, spec)\n", "__init__(space, space)\n")], "net.spec is Space("),
+        ("spec", [("__init__(space, spec)\n", "__init__([], spec)\n")], "net.space is not"),
+        (
+            "spec",
+            [("(4, spec.outputs)", "(4, spec.outputs, bias=not str(self.a['one'][0].weight.device)"
+              ".startswith('meta'))")],
+            "head.bias is (10,), and absent when built again",
+        ),
         (
             "fix",
             [("for names, i in zip(self.names", 'for names, i in zip((("one", "two"), "xy")')],
-            "KeyError: 'one' (tiny.py line 30); at a=two",
+            "KeyError: 'one' (tiny.py line 29); at a=two",
         ),
         ("forward", [("return self.head(x.mean((2, 3)))", "return x")], "needed is [3, 10]; at a="),
         ("forward", [("arch=None", "*, arch=None")], "TypeError"),
@@ -86,7 +92,7 @@ PRODUCT = (  # the cost of b, as often as a says
         (
             "stateless",
             [
-                ("        self.space =", "        self.runs = 0\n        self.space ="),
+                ("        self.names =", "        self.runs = 0\n        self.names ="),
                 ("return self.head(", "self.runs += 1\n        return self.runs * self.head("),
             ],
             "run again, after others",
@@ -131,22 +137,22 @@ def test_a_space_that_keeps_them_all(tmp_path: Path) -> None:
 
 
 def test_later_rules_are_not_run_without_a_network(tmp_path: Path) -> None:
-    path = write(tmp_path, ("dict(classes=classes, ", "dict("))
+    path = write(tmp_path, ("__init__(space, spec)\n", "__init__([], spec)\n"))
     done = answer("supernet.rules.__main__", path, "--image-size", 8)
     assert (done.status, done.err) == (1, "")
     assert [line.split()[0] for line in done.out.splitlines()[:-1]] == (
         ["holds"] * 5 + ["BROKEN"] + ["not"] * 9
     )
-    assert done.out.splitlines()[-1].endswith("tiny.py breaks 1 of 15 rules: settings")
+    assert done.out.splitlines()[-1].endswith("tiny.py breaks 1 of 15 rules: spec")
 
 
 @pytest.mark.parametrize("name", ["nb201", "macro"])
 def test_a_built_in_space_keeps_the_basics(name: str) -> None:
-    settings = {"name": name, "classes": 5, "channels": 3} | shape(name, 4, 1, {})
-    net = network(**settings)
+    given = specify(name, (3, 16, 16), 5, 4, 1)
+    net = built(given)
     before = {key: value.clone() for key, value in net.state_dict().items()}
-    require_basics(settings, net, (3, 16, 16))
-    assert net.training and net.space.name == space_of(settings).name
+    require_basics(given, net)
+    assert net.training
     assert all(value.equal(before[key]) for key, value in net.state_dict().items())
 
 
@@ -155,4 +161,4 @@ def test_the_first_broken_rule_is_named_when_training_starts(tmp_path: Path) -> 
     s = subject(path)
     says = r"tiny.py' breaks the rule forward: .*\[3, 10\].*at a=.*supernet.rules .*tiny.py tries"
     with pytest.raises(UserError, match=says):
-        require_basics(s.network, network(**s.network), s.shape)
+        require_basics(s.spec, built(s.spec))

@@ -23,10 +23,11 @@ from supernet.data.augment import Augment
 from supernet.data.sets import Data
 from supernet.data.splits import read_splits
 from supernet.export.formats import load_weights
+from supernet.network import spec_from_data
 from supernet.run import Run
 from supernet.score.counted import LinearCost
 from supernet.score.inherited import SupernetEvaluator
-from supernet.spaces import family, network
+from supernet.spaces import build, family
 from supernet.training.loop import Training
 from tests.scripts import RETRAIN, SEARCH, TINY, TRIALS, answer, tree
 
@@ -232,7 +233,7 @@ def test_inherited_weights_are_where_training_starts(run: Path, tested: list[int
     assert (done.status, done.err) == (0, "")
     checkpoint = run / "retrain" / "3-3-3-3-3-3-inherited" / "last.ckpt"
     state = torch.load(checkpoint, weights_only=True)["state_dict"]
-    whole = network(**Run.open(run).config["network"])
+    whole = build(spec_from_data(Run.open(run).config["network"]))
     load_weights(whole, run / "supernet" / "model.safetensors")
     there = whole.state_dict()
     for name, tensor in state.items():
@@ -295,7 +296,10 @@ for images, expected in (
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"network": {"name": "nb201"}}'])
+@pytest.mark.parametrize(
+    "content",
+    [None, "{", "[]", "{}", '{"network": {"name": "nb201"}}', '{"arch": [], "network": 3}'],
+)
 def test_loading_what_is_no_network(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "config.json").write_text(content)
@@ -309,7 +313,7 @@ def test_loading_what_is_no_network(tmp_path: Path, content: str | None) -> None
 @pytest.fixture
 def evaluator(trained: Path) -> SupernetEvaluator:
     run = Run.open(trained)
-    net = network(**run.config["network"])
+    net = build(spec_from_data(run.config["network"]))
     load_weights(net, run.weights)
     data = supernet.data.sets.load("digits", splits=read_splits(trained / "splits.npz"))
     costs: dict[str, LinearCost] = {}

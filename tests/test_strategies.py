@@ -9,10 +9,10 @@ import pytest
 
 from lanas.errors import UserError
 from lanas.space import Arch, Archs, Choice, Floats, Space
-from supernet.network import extract
+from supernet.network import NetworkSpec, extract
 from supernet.score import counted as cost
 from supernet.score.extremes import extremes, first
-from supernet.spaces import macro, names, nb201, network
+from supernet.spaces import build, macro, names, nb201
 from supernet.training.strategies import fair, odds, sandwich, strategies, uniform, weighted
 from tests.scripts import costs_of
 from tests.test_families import TINY
@@ -107,7 +107,7 @@ def test_odds_that_cannot_be_read(text: str, named: tuple[str, ...]) -> None:
 def test_what_adds_parameters(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the extracted networks, one choice changed in the largest of the space's depths."""
     monkeypatch.setattr(cost, "of_supernet", costs_of)
-    net = network(name, classes=5, channels=3, **TINY[name])
+    net = build(NetworkSpec(name, (3, 16, 16), 5, **TINY[name]))
     space, adds = net.space, cost.adding(net, (3, 16, 16))
     known = {"nb201": [CONVOLUTIONS] * 6, "macro": [np.array([False, True, True])] * 8}
     assert [*map(list, adds)] == [*map(list, known.get(name, adds))]
@@ -142,7 +142,7 @@ def test_nothing_lies_beyond_the_ends(name: str, monkeypatch: pytest.MonkeyPatch
     """Options of these spaces are in no order of size; a cell of `none` alone is no network."""
     monkeypatch.setattr(cost, "of_supernet", costs_of)
     shape = (3, 16, 16)
-    net = network(name, classes=5, channels=3, **TINY[name])
+    net = build(NetworkSpec(name, (3, 16, 16), 5, **TINY[name]))
     space, macs = net.space, costs_of(net, shape)["macs"]
     largest, smallest = extremes(net, shape)
     assert np.array_equal(space.canonical([largest, smallest]), [largest, smallest])

@@ -13,7 +13,8 @@ from lanas.space import Arch, as_tuples
 from supernet.data.augment import Augment
 from supernet.data.sets import Data, load
 from supernet.data.tasks import Task
-from supernet.spaces import network
+from supernet.network import NetworkSpec
+from supernet.spaces import build
 from supernet.training.loop import Training, fit
 from tests import test_devices
 from tests.images import npz
@@ -31,9 +32,7 @@ def square(tmp_path_factory: pytest.TempPathFactory) -> Data:
 
 def tiny(data: Data) -> nn.Module:
     torch.manual_seed(0)
-    return network(
-        "nb201", classes=data.task.outputs, channels=data.shape[0], width=4, depth=[1, 1, 1]
-    )
+    return build(NetworkSpec("nb201", data.shape, data.task.outputs, 4, (1, 1, 1)))
 
 
 def train(net: nn.Module, data: Data, folder: Path, archs: list[Arch], **changes: Any) -> None:

@@ -214,6 +214,6 @@ def defaults(run: Run, section: str) -> dict[str, Any]:
     """
     file = run.path / "defaults.json"
     values = read_json(file).get(section, {})
-    if said := own.notice(run.config["network"].get("name", ""), run.path):
+    if said := own.notice(own.named(run.config["network"]), run.path):
         print(said)
     return given(SECTIONS[section], values, f"{file}: {section}: {{}}")

@@ -7,7 +7,7 @@ where the family is one of timm's, `model.timm.safetensors` with `timm.json` (do
 import copy
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from lanas.errors import UserError
+from supernet.network import Predict, Supernet
 from supernet.run import atomic, write_json
 
 TOLERANCE = 1e-4  # largest difference of a logit between torch and an exported file
@@ -76,9 +77,6 @@ class Deployed(nn.Module):
         return logits
 
 
-Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-
-
 def to_onnx(model: nn.Module, path: Path, images: Tensor) -> Predict:
     """Write an ONNX graph (any batch size) and give back its predictions by ONNX Runtime."""
     import onnxruntime
@@ -113,11 +111,13 @@ def to_pt2(model: nn.Module, path: Path, images: Tensor) -> Predict:
     return lambda x: loaded(torch.from_numpy(x)).detach().numpy()
 
 
-def to_timm(net: nn.Module, folder: Path, config: dict[str, Any]) -> Predict:
+def to_timm(
+    net: nn.Module, settings: Mapping[str, Any], folder: Path, config: Mapping[str, Any]
+) -> Predict:
     """Write a network as one of timm's class MobileNetV3 and give back what timm makes of it.
 
-    net has a method `timm_config` and a state dict by timm's names. Images are normalised before
-    they enter, as timm does it: `timm.json` says by what.
+    settings: arguments of that class, whose state dict is that of `net`. config: as of `export`.
+    Images are normalised before they enter, as timm does it: `timm.json` says by what.
     """
     data = {
         "input_size": config["input"],
@@ -125,7 +125,7 @@ def to_timm(net: nn.Module, folder: Path, config: dict[str, Any]) -> Predict:
         "std": config["std"],
         "interpolation": "bilinear",
     }
-    write_json(folder / "timm.json", net.timm_config() | {"pretrained_cfg": data})  # type: ignore[operator]
+    write_json(folder / "timm.json", {**settings, "pretrained_cfg": data})
     save_weights(net, folder / "model.timm.safetensors")
     again = Deployed(from_timm(folder), torch.tensor(data["mean"]), torch.tensor(data["std"]))
     return lambda x: again.eval()(torch.from_numpy(x)).detach().numpy()
@@ -152,21 +152,25 @@ def from_timm(folder: Path) -> nn.Module:
 
 
 def export(
-    net: nn.Module, folder: Path, config: dict[str, Any], images: Tensor
+    net: Supernet,
+    folder: Path,
+    config: Mapping[str, Any],
+    images: Tensor,
+    load: Callable[[Path], nn.Module],
 ) -> dict[str, float]:
     """Write all forms of `net` to `folder`, load each again, and compare it with torch.
 
-    config: what `supernet.load` needs to build the network again; has `mean` and `std` [channels],
-    and `input`, the shape of an image that the network works on (`subnet.input_shape`).
+    config: what `load` needs to build the network again; has `mean` and `std` [channels], and
+    `input`, the shape of an image that the network works on (`Supernet.input_shape`).
+    load: from the folder to the network that model.safetensors and config.json make
+    (`supernet.load`).
     images: uint8 [n, channels, h, w], real ones, n at least 2, resized to that here, so that no
     exported graph has to.
     Returns the largest absolute difference of a logit, by file. Raises RuntimeError where one is
     not under TOLERANCE, nor within what rounding explains: where a channel's variance is next to
     nothing its norm enlarges the rounding of what it is given, in torch as in any other.
     """
-    from supernet import load
-
-    write_json(folder / "config.json", config)
+    write_json(folder / "config.json", dict(config))
     save_weights(net, folder / "model.safetensors")
     mean, std = torch.tensor(config["mean"]), torch.tensor(config["std"])
     model = copy.deepcopy(Deployed(net, mean, std)).cpu().eval()
@@ -183,8 +187,7 @@ def export(
         "model.onnx": to_onnx(model, folder / "model.onnx", x),
         "model.pt2": to_pt2(model, folder / "model.pt2", x),
     }
-    if hasattr(net, "timm_config"):
-        predict["model.timm.safetensors"] = to_timm(net, folder, config)
+    predict |= net.export_extras(folder, config)
     differences = {}
     for name, predictions in predict.items():
         differences[name] = float(np.abs(predictions(x.numpy()) - expected).max())

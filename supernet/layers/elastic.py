@@ -15,7 +15,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class ElasticConv2d(nn.Conv2d):
+class Sliced(nn.Module):
+    """A layer of which a smaller one is a slice: `extract` asks it for the smaller one's tensors.
+
+    Comes before torch's class among the bases.
+    """
+
+    def slice_of(self, whole: nn.Module) -> dict[str, Tensor]:
+        """The tensors of `whole`, a larger layer of this class, that this one has, by name here.
+
+        Parameters and buffers of other modules are taken by their names.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no slice_of(whole)")
+
+
+class ElasticConv2d(Sliced, nn.Conv2d):
     """A convolution of any of its kernel sizes that keeps the size up to its stride.
 
     kernels: ascending and odd. The weights of a smaller kernel are the centre of the next larger
@@ -64,8 +78,8 @@ class ElasticConv2d(nn.Conv2d):
             weight = weight.unflatten(-1, (size, size))
         return weight
 
-    def slice_of(self, whole: "ElasticConv2d") -> dict[str, Tensor]:
-        """The tensors of `whole` that this smaller layer has, by their names here."""
+    def slice_of(self, whole: nn.Module) -> dict[str, Tensor]:
+        assert isinstance(whole, ElasticConv2d)
         tensors = {"weight": whole.weights(self.in_channels, self.out_channels, self.kernels[-1])}
         for size in self.kernels[:-1]:
             tensors[f"to_{size}"] = getattr(whole, f"to_{size}")
@@ -74,7 +88,7 @@ class ElasticConv2d(nn.Conv2d):
         return tensors
 
 
-class ElasticLinear(nn.Linear):
+class ElasticLinear(Sliced, nn.Linear):
     """A linear layer of leading features."""
 
     def forward(self, x: Tensor, outputs: int | None = None) -> Tensor:
@@ -83,19 +97,19 @@ class ElasticLinear(nn.Linear):
         bias = None if self.bias is None else self.bias[:outputs]
         return F.linear(x, self.weight[:outputs, : x.shape[-1]], bias)
 
-    def slice_of(self, whole: "ElasticLinear") -> dict[str, Tensor]:
-        """The tensors of `whole` that this smaller layer has, by their names here."""
+    def slice_of(self, whole: nn.Module) -> dict[str, Tensor]:
+        assert isinstance(whole, ElasticLinear)
         tensors = {"weight": whole.weight[: self.out_features, : self.in_features]}
         if whole.bias is not None:
             tensors["bias"] = whole.bias[: self.out_features]
         return tensors
 
 
-class ElasticBatchNorm2d(nn.BatchNorm2d):
+class ElasticBatchNorm2d(Sliced, nn.BatchNorm2d):
     """Batch norm of leading channels, statistics included.
 
     What a channel's running statistics hold is a mixture of all paths that ran it, of whatever
-    width; scoring estimates them anew along one path (`evaluate.recalibrate`), which leaves the
+    width; scoring estimates them anew along one path (`estimate_statistics`), which leaves the
     channels that the path does not run as they are.
     """
 
@@ -104,6 +118,9 @@ class ElasticBatchNorm2d(nn.BatchNorm2d):
         channels = x.shape[1]
         if channels == self.num_features:
             return super().forward(x)
+        if self.training and not self.track_running_stats:  # while it is calibrated
+            weight, bias = self.weight[:channels], self.bias[:channels]
+            return F.batch_norm(x, None, None, weight, bias, True, 0.0, self.eps)
         mean, var = self.running_mean, self.running_var
         assert mean is not None and var is not None and self.num_batches_tracked is not None
         if self.training:
@@ -123,8 +140,8 @@ class ElasticBatchNorm2d(nn.BatchNorm2d):
             self.eps,
         )
 
-    def slice_of(self, whole: "ElasticBatchNorm2d") -> dict[str, Tensor]:
-        """The tensors of `whole` that this smaller layer has, by their names here."""
+    def slice_of(self, whole: nn.Module) -> dict[str, Tensor]:
+        assert isinstance(whole, ElasticBatchNorm2d)
         return {
             name: tensor[: self.num_features] if tensor.dim() else tensor
             for name, tensor in whole.state_dict().items()

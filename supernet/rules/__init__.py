@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from lanas.errors import UserError, one_line
 from lanas.space import Arch, Archs, Space, as_tuples
 from supernet import spaces
 from supernet.export.formats import TOLERANCE, to_onnx, to_pt2
-from supernet.network import extract
+from supernet.network import NetworkSpec, Supernet, extract
 from supernet.score import counted as cost
 from supernet.spaces import own
 from supernet.training.strategies import fair
@@ -33,17 +32,21 @@ ARCHS = 24  # architectures tried, at most
 
 @dataclass
 class Subject:
-    """The family under test. space, net: set by the rules `space` and `build`, or given.
+    """The family under test: what its network is built from, and how many architectures are tried.
 
-    network: arguments of `spaces.network`. shape: channels, height, width of an image. most: how
-    many architectures are tried.
+    The rules `space` and `build` set the space and the network, where none is given.
     """
 
-    network: dict[str, Any]
-    shape: Sequence[int]
-    space: Space = field(default_factory=lambda: Space("", ()))
-    net: nn.Module = field(default_factory=nn.Module)
+    spec: NetworkSpec
     most: int = ARCHS
+    given: Supernet | None = None
+    space: Space = field(default_factory=lambda: Space("", ()))
+
+    @property
+    def net(self) -> Supernet:
+        """The network under test; an error of ours where no rule has built it."""
+        assert self.given is not None, "the rule `build` comes first"
+        return self.given
 
     @property
     def archs(self) -> list[Arch]:
@@ -54,7 +57,7 @@ class Subject:
 
     def images(self, n: int) -> Tensor:
         """Standard normal numbers [n, channels, h, w], channels last as those of training."""
-        x = torch.randn(n, *self.shape, generator=torch.Generator().manual_seed(0))
+        x = torch.randn(n, *self.spec.inputs, generator=torch.Generator().manual_seed(0))
         device = next(self.net.parameters()).device
         return x.to(device, memory_format=torch.channels_last)
 
@@ -88,7 +91,7 @@ def demand(holds: bool, otherwise: str) -> None:
 
 def space(s: Subject) -> None:
     """`space` gives a Space; what it samples are option indices [n, choices]"""
-    s.space = spaces.space_of(s.network)
+    s.space = spaces.space_of(s.spec)
     demand(len(s.space.choices) > 0, "it has no choices")
     archs = s.space.sample(np.random.default_rng(0), 50)
     shape = (50, len(s.space.choices))
@@ -150,31 +153,23 @@ def _redrawn(s: Subject, archs: Archs) -> Archs:
 
 
 def build(s: Subject) -> None:
-    """Supernet(space, classes, channels, and width and depth where there are some) is built"""
-    s.net = spaces.network(**s.network)
+    """Supernet(space, spec) is built, and has parameters"""
+    s.given = spaces.build(s.spec)
     demand(any(True for _ in s.net.parameters()), "it has no parameters")
     _stir(s.net)
 
 
-def settings(s: Subject) -> None:
-    """type(net)(net.space, **net.settings) is the same network again"""
-    for name in ("space", "settings"):
-        demand(hasattr(s.net, name), f"the network has no attribute {name}: set self.{name}")
+def spec(s: Subject) -> None:
+    """net.space and net.spec are those given; type(net)(net.space, net.spec) is the same again"""
     demand(isinstance(s.net.space, Space), "net.space is not the space that it was built for")
-    kept: dict[str, Any] = s.net.settings  # type: ignore[assignment]
-    demand(isinstance(kept, dict), f"net.settings is {type(kept).__name__}, needed is a dict")
-    for name in {"classes", "channels", "width", "depth"} & s.network.keys():
-        given = s.network[name]
-        demand(name in kept, f"net.settings has no {name}")
-        same = list(kept[name]) == list(given) if name == "depth" else kept[name] == given
-        demand(same, f"net.settings has {name} {kept[name]!r}, given was {given!r}")
+    demand(s.net.spec == s.spec, f"net.spec is {s.net.spec!r:.60}, given was {s.spec}")
     with torch.device("meta"):
-        again = type(s.net)(s.space, **kept)
+        again = type(s.net)(s.net.space, s.net.spec)
     _same_names(_shapes(s.net), _shapes(again))
 
 
 def fix(s: Subject) -> None:
-    """Supernet(space.fix(arch), **settings) is a network of one point that runs without arch"""
+    """Supernet(space.fix(arch), spec) is a network of one point that runs without arch"""
     for arch in s.archs:
         with at(s.space, arch):
             one = s.space.fix(arch)
@@ -187,7 +182,7 @@ def fix(s: Subject) -> None:
 def forward(s: Subject) -> None:
     """forward(x, arch) gives finite logits [n, classes], each image's own, for any n from 1"""
     s.net.eval()
-    x, classes = s.images(3), s.network["classes"]
+    x, classes = s.images(3), s.spec.outputs
     for arch in s.archs:
         with at(s.space, arch), torch.no_grad():
             logits = s.net(x, arch)
@@ -242,7 +237,7 @@ def equal(s: Subject) -> None:
 def gradients(s: Subject) -> None:
     """Only parameters of the path get a gradient; those of other paths keep None"""
     s.net.train()
-    labels = torch.arange(4, device=s.images(1).device) % s.network["classes"]
+    labels = torch.arange(4, device=s.images(1).device) % s.spec.outputs
     for arch in s.archs:
         with at(s.space, arch):
             s.net.zero_grad(set_to_none=True)
@@ -273,7 +268,7 @@ def path(s: Subject) -> None:
 
 def costs(s: Subject) -> None:
     """MACs and parameters are sums over the active choices: linear in the encoding"""
-    cost.of_supernet(s.net, s.shape)
+    cost.of_supernet(s.net, s.spec.inputs)
 
 
 def export(s: Subject) -> None:
@@ -324,7 +319,7 @@ def _shapes(net: nn.Module) -> dict[str, tuple[int, ...]]:
 def _same_names(here: dict[str, tuple[int, ...]], again: dict[str, tuple[int, ...]]) -> None:
     for name in sorted(here.keys() | again.keys()):
         a, b = here.get(name, "absent"), again.get(name, "absent")
-        demand(a == b, f"{name} is {a}, and {b} when built from settings")
+        demand(a == b, f"{name} is {a}, and {b} when built again")
 
 
 # -- all of them ---------------------------------------------------------------------------------
@@ -332,11 +327,11 @@ def _same_names(here: dict[str, tuple[int, ...]], again: dict[str, tuple[int, ..
 Rule = Callable[[Subject], None]
 
 RULES: tuple[Rule, ...] = (
-    *(space, encode, canonical, words, build, settings, fix, forward),
+    *(space, encode, canonical, words, build, spec, fix, forward),
     *(stateless, inherit, equal, gradients, path, costs, export),
 )
-FIRST = (space, build, settings)  # without these the later ones mean nothing
-BASICS = (space, encode, canonical, words, settings, fix, forward)  # in a second
+FIRST = (space, build, spec)  # without these the later ones mean nothing
+BASICS = (space, encode, canonical, words, spec, fix, forward)  # in a second
 
 
 @dataclass(frozen=True)
@@ -351,9 +346,9 @@ class Finding:
 def findings(subject: Subject, rules: Sequence[Rule] = RULES) -> Iterator[Finding]:
     """Try the rules in turn; ends behind a broken one that the others build on.
 
-    Raises UserError where the space cannot be loaded.
+    Raises UserError where the space cannot be loaded, or does not take inputs of that shape.
     """
-    spaces.family(subject.network["name"], subject.network.get("copy"))
+    spaces.family(subject.spec.family)
     for rule in rules:
         broken = None
         try:
@@ -367,19 +362,21 @@ def findings(subject: Subject, rules: Sequence[Rule] = RULES) -> Iterator[Findin
         yield Finding(rule.__name__, (rule.__doc__ or "").strip(), broken)
         if broken and rule in FIRST:
             return
+        if rule is space:
+            spaces.check_inputs(subject.spec)
 
 
-def require_basics(network: dict[str, Any], net: nn.Module, shape: Sequence[int]) -> None:
+def require_basics(spec: NetworkSpec, net: Supernet) -> None:
     """UserError that names the first rule that a network just built breaks, of those tried fast.
 
-    network: the arguments that it was built with. The network stays as it is.
+    spec: what it was built from. The network stays as it is.
     """
-    subject = Subject(network, shape, net=net, most=2)
+    subject = Subject(spec, most=2, given=net)
     training = net.training
     with torch.random.fork_rng():
         for finding in findings(subject, BASICS):
             if finding.broken:
-                name = network["name"]
+                name = spec.family
                 raise UserError(
                     f"space {name!r} breaks the rule {finding.rule}: {finding.broken}; "
                     f"{own.CHECK} {name} tries all rules"

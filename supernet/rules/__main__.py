@@ -2,7 +2,7 @@
 
     python -m supernet.rules my_space.py
 
-One line a rule (supernet/rules.py). Exit status 0 where all hold, 1 where one is broken, 2 where
+One line a rule (supernet/rules). Exit status 0 where all hold, 1 where one is broken, 2 where
 there is no such space or its code cannot be loaded.
 """
 
@@ -39,11 +39,9 @@ def main() -> None:
     from supernet.rules import RULES, Subject, findings
 
     shape = (args.channels, args.image_size, args.image_size)
-    sizes = spaces.shape(name, args.width, args.depth, args.options)
-    network = {"name": name, "classes": args.classes, "channels": args.channels, **sizes}
-    spaces.check_data(network, shape)
+    spec = spaces.specify(name, shape, args.classes, args.width, args.depth, args.options)
     found = []
-    for finding in findings(Subject(network, shape)):
+    for finding in findings(Subject(spec)):
         found.append(finding)
         said = f"{finding.asks}: {finding.broken}" if finding.broken else finding.asks
         print(f"{'BROKEN' if finding.broken else 'holds':7} {finding.rule:10} {said}", flush=True)

@@ -13,15 +13,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lanas import costs as sums
 from lanas.space import Floats, Space, as_tuples
-from supernet.network import extract
+from supernet.network import Supernet, extract
 
 # -- counting ------------------------------------------------------------------------------------
 
 
-def on_meta(supernet: nn.Module) -> nn.Module:
+def on_meta(supernet: Supernet) -> Supernet:
     """The same supernet without memory for its weights, to count with."""
     with torch.device("meta"):
-        net: nn.Module = type(supernet)(supernet.space, **supernet.settings)  # type: ignore[operator, arg-type]
+        net = type(supernet)(supernet.space, supernet.spec)
     return net.eval()
 
 
@@ -222,14 +222,14 @@ def _spanning_rows(rows: Floats) -> list[int]:
     return [int(i) for i in pivots[:rank]]
 
 
-def of_supernet(supernet: nn.Module, shape: Sequence[int]) -> dict[str, Cost]:
+def of_supernet(supernet: Supernet, shape: Sequence[int]) -> dict[str, Cost]:
     """MACs and parameters of every architecture of a supernet on images of `shape`.
 
     Where the supernet names a choice that scales the costs of the others (`scaled_by`, as a
     resolution does), a cost that depends on it is linear for each of its options.
     """
     net, counter = on_meta(supernet), Remembered()
-    space: Space = net.space  # type: ignore[assignment]
+    space = net.space
     scaled = getattr(net, "scaled_by", None)
     if scaled is None:
 
@@ -259,12 +259,12 @@ def median_of(space: Space, cost: Cost) -> float:
     return float(np.median(cost(space, space.sample(np.random.default_rng(0), 1000))))
 
 
-def adding(supernet: nn.Module, shape: Sequence[int]) -> list[NDArray[np.bool_]]:
+def adding(supernet: Supernet, shape: Sequence[int]) -> list[NDArray[np.bool_]]:
     """Which options of each choice add parameters to its cheapest option's: bool [options] each.
 
     By one option in place of another in random architectures, all else equal.
     """
-    space: Space = supernet.space  # type: ignore[assignment]
+    space = supernet.space
     params = of_supernet(supernet, shape)["params"]
     drawn = space.sample(np.random.default_rng(0), 1000)
     found = []

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch import nn
 
 from lanas.errors import UserError
 from lanas.space import Arch, Archs, Floats, Space, as_tuples
+from supernet.network import Supernet
 from supernet.score import counted as cost
 
 Size = Callable[[Archs], Floats]  # archs [n, choices] to [n, criteria], compared from the left
@@ -20,14 +20,14 @@ Size = Callable[[Archs], Floats]  # archs [n, choices] to [n, criteria], compare
 TRIED = 10_000  # architectures looked at before a space is said to hold no network
 
 
-def extremes(supernet: nn.Module, shape: Sequence[int]) -> tuple[Arch, Arch]:
+def extremes(supernet: Supernet, shape: Sequence[int]) -> tuple[Arch, Arch]:
     """The architectures of most and of fewest MACs on images of `shape`, in canonical form.
 
     Only networks count, which are those whose output depends on the image: a cell of nothing but
     `none` is smaller than all others, and to train it every step would teach the classifier's
     bias alone.
     """
-    space: Space = supernet.space  # type: ignore[assignment]
+    space = supernet.space
     costs = cost.of_supernet(supernet, shape)
     network = _sees(supernet, shape)
 
@@ -86,7 +86,7 @@ def _neighbours(space: Space, arch: Arch) -> list[Arch]:
     ]
 
 
-def _sees(supernet: nn.Module, shape: Sequence[int]) -> Callable[[Arch], bool]:
+def _sees(supernet: Supernet, shape: Sequence[int]) -> Callable[[Arch], bool]:
     """Whether an architecture's output differs between two images, by the weights as they are."""
     parameter = next(supernet.parameters())
     generator = torch.Generator().manual_seed(0)

@@ -16,7 +16,7 @@ from torch import nn
 
 from lanas.errors import UserError, one_line
 from lanas.space import Archs, Floats, Space, as_tuples
-from supernet.network import input_shape
+from supernet.network import Supernet
 from supernet.run import read_json, write_json
 from supernet.score.counted import Cost, CostPerOption, LinearCost
 
@@ -38,10 +38,10 @@ def measure(
 ) -> dict[str, float]:
     """Milliseconds of a forward pass on the network's device: median and quartiles of `runs`.
 
-    shape: channels, height, width of an image; batch: images at a time; arch: of a supernet.
+    shape: of an image, `Supernet.input_shape(arch)`, so that nothing is resized; batch: images at
+    a time; arch: of a supernet.
     """
     device = next(net.parameters()).device
-    shape = input_shape(net, shape, arch)  # as it would be exported: nothing is resized in it
     x = torch.zeros(batch, *shape, device=device).to(memory_format=torch.channels_last)
     training = net.training
     net.eval()
@@ -71,21 +71,20 @@ class Fit:
     max_error: float
 
 
-def fit(
-    supernet: nn.Module, shape: Sequence[int], *, batch: int = 1, archs: int = 100, seed: int = 0
-) -> Fit:
+def fit(supernet: Supernet, *, batch: int = 1, archs: int = 100, seed: int = 0) -> Fit:
     """Measure `archs` architectures drawn by `seed` on the supernet's device and fit a sum.
 
     The held-out error is of a fit to four fifths of them; the cost returned is of all. Where one
     choice scales the costs of the others, as a resolution does, it is a factor of the sum.
     """
-    space: Space = supernet.space  # type: ignore[assignment]
+    space = supernet.space
     drawn = space.canonical(space.sample(np.random.default_rng(seed), 4 * archs))
     chosen = np.array(list(dict.fromkeys(as_tuples(drawn)))[:archs])
     rounds = [
         [
             measure(supernet, shape, batch, arch, runs=7, warmup=2)["median_ms"]
             for arch in as_tuples(chosen)
+            for shape in [supernet.input_shape(arch)]
         ]
         for _ in range(ROUNDS)
     ]

@@ -1,13 +1,16 @@
 """The families of networks, one module each: a `space` and a `Supernet` over it.
 
 A family is found by its module's name, a new file here is a new family; or it is a file or a module
-of the user's own. What a family has, and the rules it keeps: docs/own-space.md, `check.py`.
+of the user's own. What a family has, and the rules it keeps: docs/own-space.md, `supernet.rules`.
+Torch is imported where a network is, not before.
 """
 
 import importlib
 import inspect
 import pkgutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +19,7 @@ from lanas.space import Space
 from supernet.spaces import own
 
 if TYPE_CHECKING:
-    from torch import nn
+    from supernet.network import NetworkSpec, Supernet
 
 # -- finding a family ----------------------------------------------------------------------------
 
@@ -52,33 +55,126 @@ def family(name: str, copy: str | None = None) -> ModuleType:
     return own.load(name if copy else resolve(name), copy)
 
 
-def check_data(network: Mapping[str, Any], shape: Sequence[int]) -> None:
-    """Let the family say whether it can run on images of `shape`: channels, height, width.
+def supernet_class(name: str, copy: str | None = None) -> "type[Supernet]":
+    """The class of one family's supernet; UserError where it is no subclass of the base class."""
+    from torch import nn
 
-    Raises the UserError of the family's `check_data(space, shape)`, where it has one.
+    from supernet.network import Supernet
+
+    found: object = family(name, copy).Supernet
+    if isinstance(found, type) and issubclass(found, Supernet):
+        return found
+    if isinstance(found, type) and issubclass(found, nn.Module):
+        raise own.first_edition(
+            name, "`Supernet` is an nn.Module: make it a supernet.network.Supernet whose "
+            "__init__(self, space, spec) calls super().__init__(space, spec)"
+        )  # fmt: skip
+    raise UserError(
+        f"`Supernet` of {name} is {found!r:.60}, needed is a class of supernet.network.Supernet "
+        "(docs/own-space.md)"
+    )
+
+
+# -- what is built -------------------------------------------------------------------------------
+
+
+def specify(
+    name: str,
+    inputs: Sequence[int],
+    outputs: int,
+    width: float | None = None,
+    depth: int | Sequence[int] | None = None,
+    options: Mapping[str, Any] | None = None,
+    copy: str | None = None,
+) -> "NetworkSpec":
+    """The spec of a family's supernet, with the family's own width and depth where not given.
+
+    inputs: channels, height, width of an image; depth: one for all stages, or one a stage. Raises
+    UserError where the family cannot have that width or depth.
     """
-    hook = getattr(family(network["name"], network.get("copy")), "check_data", None)
-    if hook is not None:
-        hook(space_of(network), tuple(shape))
+    from supernet.network import NetworkSpec
+
+    kind = supernet_class(name, copy)
+    sizes = _width(name, kind.WIDTH, width), _depth(name, kind.DEPTH, depth)
+    return NetworkSpec(name, tuple(inputs), outputs, *sizes, dict(options or {}))
+
+
+def check_inputs(spec: "NetworkSpec", copy: str | None = None) -> None:
+    """Let the family say whether it runs on inputs of `spec.inputs`; UserError where it does not.
+
+    Or where its space does not take the options.
+    """
+    supernet_class(spec.family, copy).check_inputs(space_of(spec, copy), spec)
+
+
+def kept(
+    data: object, folder: Path, inputs: Sequence[int] | None = None
+) -> "tuple[NetworkSpec, str | None]":
+    """The spec that a folder's config.json keeps as `data`, and its copy of the family's file.
+
+    The arguments of `build` and of `space_of`. inputs: as of `spec_from_data`, whose errors name
+    the file here.
+    """
+    from supernet.network import spec_from_data
+
+    try:
+        spec = spec_from_data(data, inputs)
+    except UserError as error:
+        raise UserError(f"{folder / 'config.json'}: {error}") from None
+    return spec, own.copy_in(folder, spec.family)
+
+
+def _width(name: str, default: float | None, width: float | None) -> float | None:
+    if default is None:
+        if width is not None:
+            raise UserError(f"width {width}: {name} has none")
+        return None
+    if width is None:
+        return default
+    if isinstance(default, float):
+        if not 0 < width < float("inf"):
+            raise UserError(f"width {width}: {name} takes a number above 0")
+        return float(width)
+    if not 1 <= width < float("inf") or width != int(width):
+        raise UserError(f"width {width}: {name} takes a whole number, 1 or more")
+    return int(width)
+
+
+def _depth(name: str, default: object, depth: int | Sequence[int] | None) -> tuple[int, ...] | None:
+    if default is None:
+        if depth is not None:
+            raise UserError(f"depth {depth}: {name} has none")
+        return None
+    if not isinstance(default, tuple | list) or not default:
+        raise UserError(f"DEPTH of {name} is {default!r}: give one number a stage, such as (6,)")
+    stages = len(default)
+    if depth is None:
+        return tuple(default)
+    depths = (depth,) * stages if isinstance(depth, int) else tuple(depth)
+    if len(depths) != stages or min(depths) < 1:
+        raise UserError(
+            f"depth {depth}: {name} has {stages} stages, give one number of at least "
+            f"1, or {stages} of them"
+        )
+    return depths
 
 
 # -- building ------------------------------------------------------------------------------------
 
 
-def space_of(network: Mapping[str, Any]) -> Space:
-    """The space of the network that `network` describes as its arguments; nothing is built.
+def space_of(spec: "NetworkSpec", copy: str | None = None) -> Space:
+    """The space of a family for the depth and the options of `spec`; nothing is built.
 
-    Raises UserError where the family's space does not take the options.
+    copy: see `family`. Raises UserError where the family's space does not take the options.
     """
-    name, options = network["name"], network.get("options") or {}
-    module = family(name, network.get("copy"))
-    space = module.space
+    name, space = spec.family, family(spec.family, copy).space
     if callable(space):
-        depth = [network.get("depth") or module.DEPTH] if hasattr(module, "DEPTH") else []
-        _check_options(name, inspect.signature(space), depth, options)
-        space = space(*depth, **options)
-    elif options:
-        raise UserError(f"options {', '.join(options)}: {name} takes none")
+        depth = supernet_class(name, copy).DEPTH if spec.depth is None else spec.depth
+        given = [] if depth is None else [depth]
+        _check_options(name, inspect.signature(space), given, spec.options)
+        space = space(*given, **spec.options)
+    elif spec.options:
+        raise UserError(f"options {', '.join(spec.options)}: {name} takes none")
     if not isinstance(space, Space):
         raise UserError(f"`space` of {name} gives {type(space).__name__}, needed is a Space")
     return space
@@ -98,88 +194,27 @@ def _check_options(
         raise UserError(f"{name} is called as {call}: {error}") from None
 
 
-def network(
-    name: str,
-    *,
-    classes: int,
-    channels: int,
-    width: float | None = None,
-    depth: Sequence[int] | None = None,
-    options: Mapping[str, Any] | None = None,
-    copy: str | None = None,
-    arch: Sequence[int] | None = None,
-) -> "nn.Module":
+def build(
+    spec: "NetworkSpec", copy: str | None = None, arch: Sequence[int] | None = None
+) -> "Supernet":
     """The supernet of a family, or with `arch` the network of that one architecture.
 
-    width, depth: the family's own where not given; a family without them is not given any.
-    options: of the family's space. copy: see `family`. Raises UserError where the space does not
-    have `arch` or does not take the options.
+    copy: see `family`. Width and depth are the family's own where the spec has none. Raises
+    UserError where the space does not have `arch` or does not take the options.
     """
     import torch
 
-    module = family(name, copy)
-    space = space_of({"name": name, "depth": depth, "options": options, "copy": copy})
+    kind = supernet_class(spec.family, copy)
+    space = space_of(spec, copy)
     if arch is not None:
         space = space.fix(arch)
-    settings: dict[str, Any] = {"classes": classes, "channels": channels}
-    if hasattr(module, "WIDTH"):
-        settings["width"] = module.WIDTH if width is None else width
-    if hasattr(module, "DEPTH"):
-        settings["depth"] = module.DEPTH if depth is None else depth
+    width = kind.WIDTH if spec.width is None else spec.width
+    depth = kind.DEPTH if spec.depth is None else spec.depth
+    spec = replace(spec, width=width, depth=depth)
     try:
-        inspect.signature(module.Supernet).bind(space, **settings)
+        inspect.signature(kind).bind(space, spec)
     except TypeError as error:
-        call = f"Supernet(space, {', '.join(settings)})"
-        raise UserError(f"{name} is called as {call}: {error}") from None
-    net = module.Supernet(space, **settings)
-    if not isinstance(net, torch.nn.Module):
-        raise UserError(f"`Supernet` of {name} gives {type(net).__name__}, needed is an nn.Module")
-    return net.to(memory_format=torch.channels_last)  # up to twice as fast, on CPU too
-
-
-def shape(
-    name: str, width: float | None, depth: int | Sequence[int] | None, options: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The arguments of `network` that a run keeps: width and depth, where the family has them, its
-    own where not given, and options. One depth is every stage's.
-
-    Raises UserError where a width or depth is not one that the family can have.
-    """
-    module = family(name)
-    kept: dict[str, Any] = {"options": dict(options)}
-    if hasattr(module, "WIDTH"):
-        kept["width"] = _width(name, module.WIDTH, width)
-    elif width is not None:
-        raise UserError(f"width {width}: {name} has none")
-    if hasattr(module, "DEPTH"):
-        kept["depth"] = _depth(name, module.DEPTH, depth)
-    elif depth is not None:
-        raise UserError(f"depth {depth}: {name} has none")
-    return kept
-
-
-def _width(name: str, own_width: float, width: float | None) -> float:
-    if width is None:
-        return own_width
-    if isinstance(own_width, float):
-        if not 0 < width < float("inf"):
-            raise UserError(f"width {width}: {name} takes a number above 0")
-        return float(width)
-    if width != int(width) or width < 1:
-        raise UserError(f"width {width}: {name} takes a whole number, 1 or more")
-    return int(width)
-
-
-def _depth(name: str, own_depth: Any, depth: int | Sequence[int] | None) -> list[int]:
-    if not isinstance(own_depth, tuple | list) or not own_depth:
-        raise UserError(f"DEPTH of {name} is {own_depth!r}: give one number a stage, such as (6,)")
-    stages = len(own_depth)
-    if depth is None:
-        depth = own_depth
-    depths = [depth] * stages if isinstance(depth, int) else list(depth)
-    if len(depths) != stages or min(depths) < 1:
-        raise UserError(
-            f"depth {depth}: {name} has {stages} stages, give one number of at least "
-            f"1, or {stages} of them"
-        )
-    return depths
+        raise UserError(f"{spec.family} is called as Supernet(space, spec): {error}") from None
+    net = kind(space, spec)
+    # Up to twice as fast, on a processor too.
+    return net.to(memory_format=torch.channels_last)

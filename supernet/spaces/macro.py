@@ -11,17 +11,18 @@ import numpy as np
 from torch import Tensor, nn
 
 from lanas.space import Arch, Archs, Choice, Space
+from supernet import network
 from supernet.layers.operations import MBConv, conv_bn
+from supernet.network import NetworkSpec
 
 OPTIONS = ("identity", "mb3_k3", "mb6_k5")
-WIDTH = 32  # channels of the stem
-DEPTH = (2, 3, 3)  # layers of each stage
+LAYERS = (2, 3, 3)  # layers of each stage
 FEATURES = 40  # channels of the last convolution, in units of the stem's
 
 # -- the space -----------------------------------------------------------------------------------
 
 
-def space(depth: Sequence[int] = DEPTH) -> Space:
+def space(depth: Sequence[int] = LAYERS) -> Space:
     """One choice of three blocks a layer."""
     choices = tuple(Choice(f"layer{layer}", OPTIONS) for layer in range(sum(depth)))
     return Space("macro", choices, partial(rewrite, depth=tuple(depth)))
@@ -56,25 +57,20 @@ def operation(name: str, inputs: int, outputs: int, stride: int) -> nn.Module:
     return MBConv(inputs, outputs, kernel, expansion, stride)
 
 
-class Supernet(nn.Module):
+class Supernet(network.Supernet):
     """All chains of `space` at once: images [n, channels, h, w] and an architecture to logits.
 
     width: channels of the stem, doubled at the first layer of each stage; depth: layers of each.
     """
 
-    def __init__(
-        self,
-        space: Space,
-        classes: int,
-        channels: int = 3,
-        width: int = WIDTH,
-        depth: Sequence[int] = DEPTH,
-    ) -> None:
-        super().__init__()
-        self.space = space
-        self.settings = dict(classes=classes, channels=channels, width=width, depth=tuple(depth))
+    WIDTH = 32
+    DEPTH = LAYERS
+
+    def __init__(self, space: Space, spec: NetworkSpec) -> None:
+        super().__init__(space, spec)
+        width, depth = int(spec.sizes[0]), spec.sizes[1]
         features = FEATURES * width
-        self.stem = nn.Sequential(*conv_bn(channels, width, 3), nn.ReLU())
+        self.stem = nn.Sequential(*conv_bn(spec.inputs[0], width, 3), nn.ReLU())
         shapes = []  # input channels, output channels, stride of each layer
         for layers in depth:
             shapes += [(width, 2 * width, 2)] + [(2 * width, 2 * width, 1)] * (layers - 1)
@@ -89,7 +85,7 @@ class Supernet(nn.Module):
             nn.ReLU(),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
-            nn.Linear(features, classes),
+            nn.Linear(features, spec.outputs),
         )
 
     def forward(self, x: Tensor, arch: Arch | None = None) -> Tensor:

@@ -6,7 +6,8 @@ layer's options share one set of weights. A network of the space is one of timm'
 its modules have the same names there, and its weights load as they are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from timm.layers import make_divisible
@@ -16,12 +17,14 @@ from torch.nn import functional as F
 
 from lanas.errors import UserError
 from lanas.space import Arch, Choice, Space
+from supernet import network
+from supernet.export.formats import to_timm
 from supernet.layers.elastic import ElasticBatchNorm2d, ElasticConv2d
+from supernet.network import NetworkSpec, Predict
 
 KERNELS, EXPANSIONS = (3, 5, 7), (3, 4, 6)
 RESOLUTIONS = (128, 160, 192, 224)  # pixels, height and width
-WIDTH = 1.0  # multiplier of all channels
-DEPTH = (4, 4, 4, 4, 4)  # the most layers of each stage; the fewest are 2
+LAYERS = (4, 4, 4, 4, 4)  # the most layers of each stage; the fewest are 2
 # Of each stage: channels, stride of its first layer, activation, squeeze-and-excitation.
 STAGES = (
     (24, 2, "relu", False),
@@ -37,7 +40,7 @@ ACTIVATIONS = {"relu": F.relu, "hard_swish": F.hardswish}
 # -- the space -----------------------------------------------------------------------------------
 
 
-def space(depth: Sequence[int] = DEPTH, resolutions: Sequence[int] = RESOLUTIONS) -> Space:
+def space(depth: Sequence[int] = LAYERS, resolutions: Sequence[int] = RESOLUTIONS) -> Space:
     """The resolution; of each stage its depth, 2 to `depth`, and the block of each of its layers.
 
     Options are in order, the smallest network's first and the largest's last. A layer's kernel and
@@ -59,16 +62,6 @@ def space(depth: Sequence[int] = DEPTH, resolutions: Sequence[int] = RESOLUTIONS
             when = None if deep == depths else (f"depth{stage}", deep)
             choices.append(Choice(f"layer{stage}.{layer}", blocks, when=when))
     return Space("mbconv", tuple(choices))
-
-
-def check_data(space: Space, shape: Sequence[int]) -> None:
-    """UserError where images of `shape` (channels, height, width) are smaller than a resolution."""
-    largest = max(map(int, space.choices[0].options))
-    if largest > min(shape[1:]):
-        raise UserError(
-            f"resolution {largest} is more than the images have, {shape[1]}x{shape[2]} pixels; "
-            f"give --image-size {largest}, or --options '{{resolutions: [{min(shape[1:])}]}}'"
-        )
 
 
 # -- the blocks ----------------------------------------------------------------------------------
@@ -155,7 +148,7 @@ class ConvNormActivation(nn.Module):
 # -- the network ---------------------------------------------------------------------------------
 
 
-class Supernet(nn.Module):
+class Supernet(network.Supernet):
     """All networks of `space` at once: images [n, channels, h, w] and an architecture to logits.
 
     width: multiplier of all channels, which are then rounded to multiples of eight; depth: the most
@@ -163,19 +156,13 @@ class Supernet(nn.Module):
     their device (bilinear, antialiased).
     """
 
+    WIDTH = 1.0
+    DEPTH = LAYERS
     scaled_by = "resolution"  # the choice that scales the cost of all others
 
-    def __init__(
-        self,
-        space: Space,
-        classes: int,
-        channels: int = 3,
-        width: float = WIDTH,
-        depth: Sequence[int] = DEPTH,
-    ) -> None:
-        super().__init__()
-        self.space = space
-        self.settings = dict(classes=classes, channels=channels, width=width, depth=tuple(depth))
+    def __init__(self, space: Space, spec: NetworkSpec) -> None:
+        super().__init__(space, spec)
+        width, channels = spec.sizes[0], spec.inputs[0]
         self.options = {choice.name: choice.options for choice in space.choices}
         stem, last, features = (make_divisible(n * width) for n in (STEM, LAST, FEATURES))
         self.conv_stem = nn.Conv2d(channels, stem, 3, 2, 1, bias=False)
@@ -193,7 +180,7 @@ class Supernet(nn.Module):
         blocks.append(nn.ModuleList([ConvNormActivation(inputs, last)]))
         self.blocks = nn.ModuleList(blocks)
         self.conv_head = nn.Conv2d(last, features, 1)
-        self.classifier = nn.Linear(features, classes)
+        self.classifier = nn.Linear(features, spec.outputs)
         if not self.classifier.weight.is_meta:  # slow there, and nothing is drawn
             efficientnet_init_weights(self)
 
@@ -213,11 +200,26 @@ class Supernet(nn.Module):
         logits: Tensor = self.classifier(x)
         return logits
 
-    def input_shape(self, shape: Sequence[int], arch: Arch | None = None) -> tuple[int, int, int]:
+    @classmethod
+    def check_inputs(cls, space: Space, spec: NetworkSpec) -> None:
+        """UserError where the images are smaller than a resolution."""
+        _, height, width = spec.inputs
+        largest, side = max(map(int, space.choices[0].options)), min(height, width)
+        if largest > side:
+            raise UserError(
+                f"resolution {largest} is more than the images have, {height}x{width} pixels; "
+                f"give --image-size {largest}, or --options '{{resolutions: [{side}]}}'"
+            )
+
+    def input_shape(self, arch: Arch | None = None) -> tuple[int, ...]:
         """Channels, height, width of the images that `arch` works on."""
         arch = self.space.only() if arch is None else arch
         side = int(self.options["resolution"][arch[0]])
-        return shape[0], side, side
+        return self.spec.inputs[0], side, side
+
+    def export_extras(self, folder: Path, config: Mapping[str, Any]) -> dict[str, Predict]:
+        """The network by timm's class MobileNetV3 (docs/export.md)."""
+        return {"model.timm.safetensors": to_timm(self, self.timm_config(), folder, config)}
 
     def timm_config(self) -> dict[str, Any]:
         """The network of one architecture as arguments of timm's class MobileNetV3, for JSON.

@@ -13,21 +13,22 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lanas.space import Arch, Archs, Choice, Floats, Space
+from supernet import network
 from supernet.layers.operations import DropPath, FactorizedReduce, ReLUConvBN, SepConv, conv_bn
+from supernet.network import NetworkSpec
 
 OPERATIONS = ("max_pool_3x3", "skip", "sep_conv_3x3", "sep_conv_5x5")
 NODES = 5
 INPUTS = ("in0", "in1", *(f"node{node}" for node in range(NODES - 1)))  # in1: of the last cell
 CELLS = ("normal", "reduction")
-WIDTH = 48
-DEPTH = (2, 2, 2)  # normal cells of each stage
+NORMAL_CELLS = (2, 2, 2)  # of each stage
 STEM = 3  # channels of the stem, in units of the width
 AUXILIARY = (128, 768)  # channels of the auxiliary head's two convolutions
 
 # -- the space -----------------------------------------------------------------------------------
 
 
-def space(depth: Sequence[int] = DEPTH) -> Space:
+def space(depth: Sequence[int] = NORMAL_CELLS) -> Space:
     """Five choices a cell; cells of a kind are equal throughout the network, whatever the depth."""
     nodes = [(node, *_node(node)) for node in range(NODES)]
     choices = tuple(
@@ -192,25 +193,20 @@ class Cell(nn.Module):
         return torch.cat(states[2:], dim=1)
 
 
-class Supernet(nn.Module):
+class Supernet(network.Supernet):
     """All networks of `space` at once: images [n, channels, h, w] and an architecture to logits.
 
     width: channels of a node in the first stage, doubled by each reduction cell; depth: normal
     cells of each stage. With an auxiliary head, in training mode, logits and the head's logits.
     """
 
-    def __init__(
-        self,
-        space: Space,
-        classes: int,
-        channels: int = 3,
-        width: int = WIDTH,
-        depth: Sequence[int] = DEPTH,
-    ) -> None:
-        super().__init__()
-        self.space = space
-        self.settings = dict(classes=classes, channels=channels, width=width, depth=tuple(depth))
-        self.stem = nn.Sequential(*conv_bn(channels, STEM * width, 3))
+    WIDTH = 48
+    DEPTH = NORMAL_CELLS
+
+    def __init__(self, space: Space, spec: NetworkSpec) -> None:
+        super().__init__(space, spec)
+        width, depth = int(spec.sizes[0]), spec.sizes[1]
+        self.stem = nn.Sequential(*conv_bn(spec.inputs[0], STEM * width, 3))
         self.cells = nn.ModuleList()
         self.strides: list[int] = []
         in0 = in1 = STEM * width
@@ -223,15 +219,15 @@ class Supernet(nn.Module):
                 self.strides.append(stride)
                 in0, in1 = in1, NODES * width
         self.head = nn.Sequential(
-            nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(in1, classes)
+            nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(in1, spec.outputs)
         )
         self.auxiliary: nn.Module | None = None
 
-    def add_auxiliary(self) -> None:
-        """A second classifier behind the last reduction cell, for the time of a training.
+    def training_extras(self) -> frozenset[str]:
+        return super().training_extras() | {"auxiliary"}
 
-        Of the size of that of NASNet's CIFAR-10 network; `auxiliary = None` takes it off.
-        """
+    def add_auxiliary(self) -> None:
+        """A second classifier behind the last reduction cell, as of NASNet's CIFAR-10 network."""
         middle, last = AUXILIARY
         inputs = self.head[-1].in_features
         self.auxiliary = nn.Sequential(
@@ -245,6 +241,9 @@ class Supernet(nn.Module):
             nn.Flatten(),
             nn.Linear(last, self.head[-1].out_features),
         )
+
+    def remove_auxiliary(self) -> None:
+        self.auxiliary = None
 
     def forward(self, x: Tensor, arch: Arch | None = None) -> Tensor | tuple[Tensor, Tensor]:
         arch = self.space.only() if arch is None else arch

@@ -13,18 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from lanas.space import Arch, Archs, Choice, Space, as_tuples
+from supernet import network
 from supernet.layers.operations import ReLUConvBN, conv_bn
+from supernet.network import NetworkSpec
 
 NODES = 4
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))  # from node, to node
 OPTIONS = ("none", "skip", "conv1x1", "conv3x3", "avgpool3x3")
-WIDTH = 16
-DEPTH = (5, 5, 5)  # cells of each stage
+CELLS = (5, 5, 5)  # cells of each stage
 
 # -- the space -----------------------------------------------------------------------------------
 
 
-def space(depth: Sequence[int] = DEPTH) -> Space:
+def space(depth: Sequence[int] = CELLS) -> Space:
     """Six choices of five operations; all cells of the network are equal, whatever the depth."""
     choices = tuple(Choice(f"edge{edge}", OPTIONS) for edge in range(len(EDGES)))
     return Space("nb201", choices, rewrite)
@@ -142,24 +143,19 @@ class Reduction(nn.Module):
         return out
 
 
-class Supernet(nn.Module):
+class Supernet(network.Supernet):
     """All cells of `space` at once: images [n, channels, h, w] and an architecture to logits.
 
     width: channels of the first stage; depth: cells of each stage.
     """
 
-    def __init__(
-        self,
-        space: Space,
-        classes: int,
-        channels: int = 3,
-        width: int = WIDTH,
-        depth: Sequence[int] = DEPTH,
-    ) -> None:
-        super().__init__()
-        self.space = space
-        self.settings = dict(classes=classes, channels=channels, width=width, depth=tuple(depth))
-        self.stem = nn.Sequential(*conv_bn(channels, width, 3))
+    WIDTH = 16
+    DEPTH = CELLS
+
+    def __init__(self, space: Space, spec: NetworkSpec) -> None:
+        super().__init__(space, spec)
+        width, depth = int(spec.sizes[0]), spec.sizes[1]
+        self.stem = nn.Sequential(*conv_bn(spec.inputs[0], width, 3))
         self.stages = nn.ModuleList()
         for stage, cells in enumerate(depth):
             if stage:
@@ -171,7 +167,7 @@ class Supernet(nn.Module):
             nn.ReLU(),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
-            nn.Linear(width, classes),
+            nn.Linear(width, spec.outputs),
         )
 
     def forward(self, x: Tensor, arch: Arch | None = None) -> Tensor:

@@ -10,18 +10,23 @@ import importlib.util
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from lanas.errors import UserError, one_line
 from supernet.run import atomic
 
 COPY = "space.py"  # its name in a run folder and beside a retrained network
 CHECK = "python -m supernet.rules"
+MOVED = {  # what a space of version 0.1 imports
+    "supernet.space": "lanas.space",
+    "supernet.errors": "lanas.errors",
+    "supernet.operations": "supernet.layers.operations",
+    "supernet.elastic": "supernet.layers.elastic",
+}
 
 _files: dict[str, str] = {}  # source files that were run, and the names of their spaces
 
@@ -153,7 +158,14 @@ def rules_named(name: str) -> Iterator[None]:
         raise UserError(f"{error}; {CHECK} {name} tries all rules") from None
 
 
+def first_edition(name: str, what: str) -> UserError:
+    """One line for a space that was written for version 0.1: what is to be changed in it."""
+    return UserError(f"space {name!r} is written for version 0.1, {what}; see docs/own-space.md")
+
+
 def _cannot_load(name: str, error: BaseException) -> UserError:
+    if isinstance(error, ModuleNotFoundError) and error.name in MOVED:
+        return first_edition(name, f"{described(error)}: it is {MOVED[error.name]} now")
     return UserError(f"space {name!r} cannot be loaded: {described(error)}")
 
 
@@ -167,11 +179,17 @@ def keep(file: Path | None, folder: Path) -> None:
             copy.write(file.read_bytes())
 
 
-def located(network: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The arguments of `spaces.network` as a folder keeps them, with its copy of a file."""
+def named(network: object) -> str:
+    """The family's name in the `network` of a config.json, empty where there is none."""
+    if not isinstance(network, dict):
+        return ""
+    return str(network.get("family", network.get("name", "")))  # `name` in version 0.1
+
+
+def copy_in(folder: Path, name: str) -> str | None:
+    """The copy of a space's file that a folder keeps; None where it keeps none, or no file."""
     copy = folder / COPY
-    has_copy = is_file(network["name"]) and copy.is_file()
-    return {**network, "copy": str(copy)} if has_copy else dict(network)
+    return str(copy) if is_file(name) and copy.is_file() else None
 
 
 def changed(name: str, folder: Path) -> bool:
