@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser
 
-from lanas import Budget, LaNAS, Optimiser, optimisers, scores
+import lanas
+from lanas import Budget, Optimiser, scores
 from lanas.errors import UserError
 from lanas.scores import PLAIN, Score
 from lanas.space import Arch, Space
@@ -109,12 +110,11 @@ def meant(score: Score) -> str | None:
 
 def make(problem: "Problem", args: SearchSettings) -> Optimiser:
     """The optimiser that the arguments name, on the problem's space, within its budgets."""
-    kind: Callable[..., Optimiser] = optimisers[args.optimiser]
-    if args.preset == "paper":
-        kind = LaNAS.paper
-    return kind(
+    return lanas.make(
+        args.optimiser,
         problem.space,
         problem.budgets,
+        preset=args.preset,
         seed=args.seed,
         score=problem.score,
         objectives=objectives(args, problem.costs),

@@ -93,7 +93,7 @@ def search(task: tuple[str, str, int, int, Path]) -> Record:
     known = np.zeros((0, len(objectives)))  # the front of the trials so far
     while len(curve) < cap and not (curve and curve[-1] >= SHARE):
         optimiser.tell(list(table(optimiser.ask(1))))
-        known = np.concatenate([known, optimiser.points[-1:]])
+        known = np.concatenate([known, optimiser.history.points[-1:]])
         optimal = front(known)
         gained = bool(optimal[-1])
         known = known[optimal]

@@ -1,7 +1,7 @@
 """Latent Action NAS (arXiv 1906.06832): search over any `lanas.space.Space`, by ask and tell."""
 
-from importlib.util import find_spec
-
+# isort: off
+from lanas.lanas import LaNAS, LaNASSettings  # in the order in which `optimisers` lists them
 from lanas.baselines import (
     BayesianSearch,
     FixedActionMCTS,
@@ -9,22 +9,13 @@ from lanas.baselines import (
     RandomSearch,
     RegularisedEvolution,
 )
-from lanas.costs import Budget, Cost, Term
-from lanas.optimiser import LaNAS, Optimiser
-from lanas.region import HalfSpaces, Region
-from lanas.table import Table
 from lanas.tpe import NSGA2, TPE
+# isort: on
 
-optimisers: dict[str, type[Optimiser]] = {
-    "lanas": LaNAS,
-    "random": RandomSearch,
-    "evolution": RegularisedEvolution,
-    "local": LocalSearch,
-    "bayesian": BayesianSearch,
-    "mcts": FixedActionMCTS,
-}
-if find_spec("optuna"):  # found, not imported: that takes a second
-    optimisers |= {"tpe": TPE, "nsga2": NSGA2}
+from lanas.costs import Budget, Cost, Term
+from lanas.optimiser import Optimiser, make, optimisers, register, settings_of
+from lanas.settings import OptimiserSettings
+from lanas.table import Table
 
 __all__ = [
     "NSGA2",
@@ -33,14 +24,17 @@ __all__ = [
     "Budget",
     "Cost",
     "FixedActionMCTS",
-    "HalfSpaces",
     "LaNAS",
+    "LaNASSettings",
     "LocalSearch",
     "Optimiser",
+    "OptimiserSettings",
     "RandomSearch",
-    "Region",
     "RegularisedEvolution",
     "Table",
     "Term",
+    "make",
     "optimisers",
+    "register",
+    "settings_of",
 ]

@@ -1,4 +1,4 @@
-"""The trials that an optimiser was told, and what each is worth."""
+"""The trials that an optimiser was told, and what each is worth. Append-only."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lanas.errors import UserError
 from lanas.pareto import dominance_counts
 from lanas.scores import PLAIN, Measured, NotMeasured, Score
-from lanas.space import Arch, Archs, Floats, Space, as_tuples
+from lanas.space import Archs, Floats, Space
 from lanas.trials import Trial
 
 
@@ -21,7 +21,11 @@ class Rows:
         self._buffer: NDArray[Any] = np.zeros((16, *shape), dtype=dtype)
         self._length = 0
 
+    def __len__(self) -> int:
+        return self._length
+
     def append(self, rows: NDArray[Any]) -> None:
+        """Add `rows` [k, *shape]."""
         end = self._length + len(rows)
         if end > len(self._buffer):
             larger = np.zeros((2 * end, *self._buffer.shape[1:]), dtype=self._buffer.dtype)
@@ -36,23 +40,27 @@ class Rows:
         return self._buffer[: self._length]
 
 
-class Memory:
+class History:
     """The trials told, in order, and their rewards; each costs the same however many there are.
 
     score: what is made of a trial's measurements when it is told. objectives: what a trial is
     worth; "score" is maximised, every other name is a measurement and minimised.
     """
 
-    def __init__(self, space: Space, objectives: Sequence[str], score: Score = PLAIN) -> None:
+    def __init__(
+        self, space: Space, objectives: Sequence[str] = ("score",), score: Score = PLAIN
+    ) -> None:
         self.space = space
         self.objectives, self.score = tuple(objectives), score
-        self.seen: set[Arch] = set()
         self._archs = Rows((len(space.choices),), np.int64)
-        self._phi = Rows((space.width,), np.float64)
+        self._encodings = Rows((space.width,), np.float64)
         self._scores = Rows((), np.float64)
         self._points = Rows((len(self.objectives),), np.float64)
         self._dominated = Rows((), np.int64)  # by how many others; for several objectives
-        self._reward: Floats | None = None
+        self._rewards: Floats | None = None
+
+    def __len__(self) -> int:
+        return len(self._points)
 
     @property
     def archs(self) -> Archs:
@@ -60,9 +68,9 @@ class Memory:
         return self._archs.array
 
     @property
-    def phi(self) -> Floats:
+    def encodings(self) -> Floats:
         """Their encodings, [n, width]."""
-        return self._phi.array
+        return self._encodings.array
 
     @property
     def scores(self) -> Floats:
@@ -75,38 +83,40 @@ class Memory:
         return self._points.array
 
     @property
-    def reward(self) -> Floats:
+    def rewards(self) -> Floats:
         """The normal score of each trial's rank by the number that dominate it, fewest first: [n].
 
         A failed one is the worst. With one objective the rank is that of the objective itself.
         """
-        if self._reward is None:
+        if self._rewards is None:
             several = len(self.objectives) > 1
             counts = self._dominated.array if several else dominance_counts(self.points)
-            self._reward = normal_scores(-counts)
-        return self._reward
+            self._rewards = normal_scores(-counts)
+        return self._rewards
 
     def rewards_of(self, known: int) -> Floats:
-        """The reward as it was when the first `known` trials were told: [known]."""
-        if known == len(self.points):
-            return self.reward
+        """The rewards as they were when the first `known` trials were told: [known]."""
+        if known == len(self):
+            return self.rewards
         return normal_scores(-dominance_counts(self.points[:known]))
 
-    def remember(self, trials: Sequence[Trial]) -> None:
-        """Add trials; UserError for one not of the space, or without what the objectives need."""
+    def add(self, trials: Sequence[Trial]) -> None:
+        """Add trials, or none of them: UserError for one that is not of the space.
+
+        Also for one without a measurement that score or objectives need.
+        """
         archs = self.space.canonical([self.space.check(trial.arch) for trial in trials])
         worth = np.array([self._worth(trial) for trial in trials], dtype=float)
         worth[~np.isfinite(worth).all(axis=1)] = math.nan
         scores, points = worth[:, 0], worth[:, 1:]
         self._archs.append(archs)
-        self._phi.append(self.space.encode(archs))
+        self._encodings.append(self.space.encode(archs))
         self._scores.append(scores)
-        self.seen.update(as_tuples(archs))
         for point in points:
             if len(self.objectives) > 1:
                 self._count_dominance(point)
             self._points.append(point[None])
-        self._reward = None
+        self._rewards = None
 
     def _worth(self, trial: Trial) -> list[float]:
         """The score and each objective, higher is better; all nan where the trial failed."""

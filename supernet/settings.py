@@ -23,29 +23,11 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from lanas.errors import UserError
+from lanas.settings import AtLeast as AtLeast
 
 S = TypeVar("S")
 
 # -- what a type may say beside its kind -------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class AtLeast:
-    """A number from `low` to `most` and less than `below`."""
-
-    low: float
-    below: float = math.inf
-    most: float = math.inf
-
-    def __str__(self) -> str:
-        if self.most < math.inf:
-            return f"{self.low:g} to {self.most:g}"
-        return f"{self.low:g} or more" + (f", less than {self.below:g}" * (self.below < math.inf))
-
-    def holds(self, value: Any) -> bool:
-        """Whether each number in `value` is one; not a number is none."""
-        numbers = value if isinstance(value, tuple) else (value,)
-        return all(self.low <= x < self.below and x <= self.most for x in numbers)
 
 
 @dataclass(frozen=True)

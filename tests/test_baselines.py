@@ -15,12 +15,9 @@ from lanas import (
     FixedActionMCTS,
     LocalSearch,
     Optimiser,
-    RandomSearch,
-    RegularisedEvolution,
-    optimisers,
+    make,
 )
 from lanas.space import Arch, Archs, Space, as_tuples
-from lanas.trials import Trial
 from tests import toys
 
 PLAIN = toys.plain(5, 4)
@@ -32,7 +29,7 @@ def additive(arch: Arch) -> float:
 
 
 def tell(optimiser: Optimiser, archs: list[Arch]) -> None:
-    optimiser.tell([Trial(arch, {"score": additive(arch)}) for arch in archs])
+    optimiser.tell([toys.scored(arch, additive(arch)) for arch in archs])
 
 
 def changes(one: Arch, other: Arch) -> int:
@@ -48,13 +45,6 @@ def test_importing_imports_neither_optuna_nor_scipy() -> None:
     assert done.stdout == b"[]\n"
 
 
-@pytest.mark.parametrize("name", ["lanas", "evolution", "local", "bayesian", "mcts"])
-def test_the_first_trials_are_uniform(name: str) -> None:
-    """The same draw where no trial is told; Optuna's samplers draw them themselves."""
-    space = toys.mixed()
-    assert optimisers[name](space, seed=5).ask(1) == RandomSearch(space, seed=5).ask(1)
-
-
 # -- regularised evolution -----------------------------------------------------------------------
 
 
@@ -62,7 +52,7 @@ def test_evolution_mutates_the_best_of_the_latest() -> None:
     """The oldest die however good they were: here the very best is told first."""
     rng = np.random.default_rng(0)
     archs = as_tuples(np.unique(PLAIN.sample(rng, 60), axis=0))
-    optimiser = RegularisedEvolution(PLAIN, population=8, tournament=8)
+    optimiser = make("evolution", PLAIN, settings={"population": 8, "tournament": 8})
     tell(optimiser, [(3,) * 5, *archs])
     parent = max(archs[-8:], key=additive)
     assert parent != (3,) * 5
@@ -72,7 +62,7 @@ def test_evolution_mutates_the_best_of_the_latest() -> None:
 
 
 def test_a_small_tournament_has_other_parents() -> None:
-    optimiser = RegularisedEvolution(PLAIN, population=20, tournament=2)
+    optimiser = make("evolution", PLAIN, settings={"population": 20, "tournament": 2})
     archs = as_tuples(np.unique(PLAIN.sample(np.random.default_rng(1), 40), axis=0))
     tell(optimiser, archs)
     best = max(archs[-20:], key=additive)
@@ -96,10 +86,10 @@ def test_local_search_asks_the_neighbours_of_where_it_stands() -> None:
 def test_local_search_climbs_and_then_starts_anew() -> None:
     """Without local optima the first climb ends at the best; its neighbourhood first, then any."""
     optimiser, best = LocalSearch(PLAIN, seed=3), (3,) * 5
-    while best not in optimiser.seen:
+    while best not in optimiser.pool.seen:
         tell(optimiser, optimiser.ask(1))
     around = [arch for arch in as_tuples(PLAIN.enumerate()) if changes(arch, best) == 1]
-    left = {*around} - optimiser.seen
+    left = {*around} - optimiser.pool.seen
     asked = optimiser.ask(len(left) + 20)
     assert {*asked[: len(left)]} == left
     tell(optimiser, asked)
@@ -110,7 +100,7 @@ def test_local_search_climbs_and_then_starts_anew() -> None:
 
 def test_local_search_leaves_a_failed_start() -> None:
     optimiser = LocalSearch(PLAIN, seed=0)
-    optimiser.tell([Trial((0,) * 5, error="failed")])
+    optimiser.tell([toys.failed((0,) * 5)])
     (near,) = optimiser.ask(1)
     assert changes(near, (0,) * 5) == 1
     tell(optimiser, [near])
@@ -133,11 +123,11 @@ def test_bayesian_search_finds_the_best_of_a_sum_at_once() -> None:
 
 def test_mcts_visits_every_first_option_and_then_the_best() -> None:
     space = toys.plain(3, 4)
-    optimiser = FixedActionMCTS(space, seed=0, exploration=0.0)
+    optimiser = make("mcts", space, settings={"exploration": 0.0})
     for _ in range(4):
         tell(optimiser, optimiser.ask(1))
-    assert sorted(arch[0] for arch in as_tuples(optimiser.archs)) == [0, 1, 2, 3]
-    best = max(as_tuples(optimiser.archs), key=additive)
+    assert sorted(arch[0] for arch in as_tuples(optimiser.history.archs)) == [0, 1, 2, 3]
+    best = max(as_tuples(optimiser.history.archs), key=additive)
     (asked,) = optimiser.ask(1)
     assert asked[0] == best[0]
     assert asked[1] != best[1]  # an option of the second choice without a visit
@@ -148,7 +138,7 @@ def test_mcts_spreads_a_batch_by_virtual_loss() -> None:
     optimiser = FixedActionMCTS(space, seed=0)
     assert len({arch[0] for arch in optimiser.ask(5)}) > 1
     tell(optimiser, optimiser.ask(1))
-    assert {arch[0] for arch in optimiser.ask(3)} | {optimiser.archs[0, 0]} == {0, 1, 2, 3}
+    assert {arch[0] for arch in optimiser.ask(3)} | {optimiser.history.archs[0, 0]} == {0, 1, 2, 3}
 
 
 def test_mcts_is_not_caught_by_prefixes_that_no_network_has() -> None:
@@ -165,8 +155,8 @@ def test_mcts_is_not_caught_by_prefixes_that_no_network_has() -> None:
         optimiser = FixedActionMCTS(space, seed=seed)
         for _ in range(40):
             tell(optimiser, optimiser.ask(1))
-        assert {*optimiser.archs[20:, 0].tolist()} <= {0, 1}
-        later += [additive(arch) for arch in as_tuples(optimiser.archs[10:30])]
+        assert {*optimiser.history.archs[20:, 0].tolist()} <= {0, 1}
+        later += [additive(arch) for arch in as_tuples(optimiser.history.archs[10:30])]
     everywhere = [additive(arch) for arch in as_tuples(space.enumerate())]
     assert np.mean(later) > np.mean(everywhere) + 1
 
@@ -179,7 +169,7 @@ def test_nsga2_notes_the_generations_that_optuna_notes() -> None:
     sampler = optuna.samplers.NSGAIISampler(population_size=4, seed=0)
     study = optuna.create_study(directions=["maximize"] * 2, sampler=sampler)
     key = optuna.samplers.NSGAIISampler._get_generation_key()
-    optimiser = NSGA2(PLAIN, population=4)
+    optimiser = NSGA2(PLAIN, settings=NSGA2.Settings(population=4))
     for number in range(19):
         trial = study.ask(optimiser._choices)
         study.tell(trial, [trial.number % 3, trial.number % 5])
@@ -192,7 +182,7 @@ def test_optuna_says_nothing(kind: Any, capfd: pytest.CaptureFixture[str]) -> No
     pytest.importorskip("optuna")
     optimiser = kind(toys.mixed(), seed=0)
     for _ in range(3):
-        optimiser.tell([Trial(arch, {"score": 0.5}) for arch in optimiser.ask(5)])
+        optimiser.tell([toys.scored(arch, 0.5) for arch in optimiser.ask(5)])
     assert capfd.readouterr().err == ""
 
 
@@ -202,6 +192,6 @@ def test_tpe_learns_a_sum() -> None:
     optimiser = TPE(PLAIN, seed=0)
     for _ in range(60):
         tell(optimiser, optimiser.ask(1))
-    scores = [additive(arch) for arch in as_tuples(optimiser.archs[40:])]
+    scores = [additive(arch) for arch in as_tuples(optimiser.history.archs[40:])]
     uniform = [additive(arch) for arch in as_tuples(PLAIN.enumerate())]
     assert np.mean(scores) > np.mean(uniform) + 3 * np.std(uniform) / np.sqrt(20)

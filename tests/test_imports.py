@@ -106,7 +106,7 @@ np.savez("table.npz", ops=archs, score=archs.sum(1).astype(float))
 table, optimiser = Table.load("table.npz", space), LaNAS(space, seed=0)
 for _ in range(30):
     optimiser.tell(list(table(optimiser.ask(1))))
-print(int(optimiser.archs.sum(1).max()))
+print(int(optimiser.history.archs.sum(1).max()))
 """
     done = subprocess.run(
         [sys.executable, "-c", code],

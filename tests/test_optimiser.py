@@ -1,60 +1,35 @@
-"""Search: the contract of every optimiser, and what LaNAS finds."""
+"""LaNAS, its draws and what it finds; settings of optimisers. The contract: test_conformance."""
 
 import json
 import math
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping
+from dataclasses import FrozenInstanceError, dataclass, fields
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import pytest
 from scipy.stats import chi2, norm, rankdata
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from lanas import Budget, LaNAS, RandomSearch, Region, optimisers
+import lanas
+from lanas import LaNAS, LaNASSettings, Optimiser, OptimiserSettings, RandomSearch, optimisers
 from lanas.errors import UserError
 from lanas.history import normal_scores, raw_rewards
-from lanas.optimiser import Optimiser, descend
-from lanas.region import everything
-from lanas.solve import solve
-from lanas.space import Arch, Choice, Space, as_tuples
+from lanas.lanas import Descent, descend
+from lanas.proposers import Proposer, Uniform
+from lanas.region import Region
+from lanas.settings import AtLeast
+from lanas.space import Arch, Space, as_tuples
 from lanas.tree import learn, route
-from lanas.trials import Trial
 from tests import toys
 
 MIXED = toys.with_pairs(toys.mixed(), seed=1)
-Make = Callable[..., Optimiser]
 
 
-@pytest.fixture(params=[(name, listed) for name in optimisers for listed in (True, False)],
-                ids=lambda p: f"{p[0]}-{'listed' if p[1] else 'walked'}")  # fmt: skip
-def make(request: pytest.FixtureRequest) -> Make:
-    """Each optimiser, over a space that is listed and over one that it must walk."""
-    name, listed = request.param
-
-    def build(space: Space, budgets: Sequence[Budget] = (), **settings: object) -> Optimiser:
-        return optimisers[name](  # type: ignore[arg-type]
-            space, budgets, **({} if listed else {"enumerable": 0}), **settings
-        )
-
-    return build
-
-
-def costs_of(space: Space, seed: int) -> np.ndarray:  # type: ignore[type-arg]
-    return np.random.default_rng(seed).integers(1_000, 9_000_000, size=space.width)
-
-
-# -- the contract --------------------------------------------------------------------------------
-
-
-def test_asking_changes_nothing_and_has_the_prefix_property(make: Make) -> None:
-    optimiser = make(toys.mixed(), seed=4)
-    toys.search(optimiser, MIXED, 37, batch=5)
-    asked = optimiser.ask(12)
-    for k in (0, 1, 5, 12):
-        assert optimiser.ask(k) == asked[:k]
+# -- asking ------------------------------------------------------------------------------------
 
 
 def test_asking_takes_one_thread_and_gives_the_others_back() -> None:
@@ -64,9 +39,9 @@ def test_asking_takes_one_thread_and_gives_the_others_back() -> None:
         return {blas["num_threads"] for blas in threadpool_info() if blas["user_api"] == "blas"}
 
     class Watched(RandomSearch):
-        def proposals(self, pending: Sequence[Arch] = ()) -> Iterator[tuple[Arch, Region]]:
+        def proposer(self) -> Proposer:
             within.append(threads())
-            yield from super().proposals(pending)
+            return super().proposer()
 
     within: list[set[int]] = []
     optimiser = Watched(toys.mixed())
@@ -78,136 +53,21 @@ def test_asking_takes_one_thread_and_gives_the_others_back() -> None:
     assert within == [{1}, {1}]
 
 
-@pytest.mark.parametrize("batch", [1, 7])
-def test_resume_is_replay(make: Make, batch: int) -> None:
-    """Trap: a resumed run that is another run. Cut anywhere, and told in any split."""
-    rng = np.random.default_rng(batch)
-    straight = make(toys.mixed(), seed=2)
-    asked = toys.search(straight, MIXED, 56, batch)
-    trials = toys.trials_of(asked, MIXED)
-    for cut in (rng.integers(0, 8, size=3) * 7).tolist():
-        resumed = make(toys.mixed(), seed=2)
-        start = 0
-        while start < cut:
-            step = int(rng.integers(1, 9))
-            resumed.tell(trials[start : min(cut, start + step)])
-            start += step
-        rest = toys.search(resumed, MIXED, 56 - cut, batch)
-        assert rest == asked[cut:]
+def test_no_proposer_can_change_what_is_pending() -> None:
+    """What it is given is a view, and only `ask` adds to what that shows."""
 
+    class Greedy(RandomSearch):
+        def guide(self, rng: np.random.Generator) -> Proposer:
+            def take(taken: Mapping[Arch, None]) -> Arch | None:
+                taken[(0,) * 8] = None  # type: ignore[index]
+                return None
 
-def test_told_order_and_number_decide_not_asks(make: Make) -> None:
-    one, other = make(toys.mixed(), seed=0), make(toys.mixed(), seed=0)
-    trials = toys.trials_of(one.ask(30), MIXED)
-    one.tell(trials)
-    for trial in trials:
-        other.ask(3)
-        other.tell([trial])
-    assert one.ask(6) == other.ask(6)
-    assert one.rng.random() == np.random.default_rng((0, 30)).random()
+            return take
 
-
-def test_proposals_are_canonical_distinct_and_unseen(make: Make) -> None:
-    space = toys.mixed()
-    asked = toys.search(make(space, seed=1), MIXED, 80, batch=8)
-    assert len(asked) == len(set(asked)) == 80
-    assert as_tuples(space.canonical(asked)) == asked
-
-
-@pytest.mark.parametrize("count", [1, 2])
-def test_budgets_hold_and_proposals_lie_in_their_region(make: Make, count: int) -> None:
-    space = toys.mixed()
-    archs = space.enumerate()
-    weights = [costs_of(space, seed) for seed in range(count)]
-    costs = [space.encode(archs).astype(np.int64) @ w for w in weights]
-    limits = [int(np.quantile(cost, 0.35)) for cost in costs]
-    budgets = [toys.budget(space, w, 0, n) for w, n in zip(weights, limits, strict=True)]
-    optimiser = make(space, budgets, seed=3)
-    for _ in range(9):
-        batch = [p for p, _ in zip(optimiser.proposals(), range(8), strict=False)]
-        assert batch
-        for arch, region in batch:
-            phi = space.encode([arch])
-            assert region.contains(space, space.as_array([arch]))[0]
-            assert len(region) >= count
-            for w, limit in zip(weights, limits, strict=True):
-                assert phi[0].astype(np.int64) @ w <= limit
-        optimiser.tell(toys.trials_of([arch for arch, _ in batch], MIXED))
-
-
-def test_a_space_is_asked_to_its_end(make: Make) -> None:
-    """All of a budget's architectures, each once, then none; also in one batch too large."""
-    space = Space("small", toys.mixed().choices[:5])
-    table = toys.with_pairs(space, seed=0)
-    weights = costs_of(space, 0)
-    cost = space.encode(space.enumerate()) @ weights
-    limit = float(np.median(cost)) + 0.5
-    inside = {a for a, c in zip(as_tuples(space.enumerate()), cost, strict=True) if c <= limit}
-    optimiser = make(space, [toys.budget(space, weights, 0, limit)], seed=0)
-    assert set(optimiser.ask(10_000)) == inside
-    assert set(toys.search(optimiser, table, 10_000, batch=9)) == inside
-    assert optimiser.ask(1) == []
-
-
-def test_spaces_of_one_point_and_choices_of_one_option(make: Make) -> None:
-    point = make(toys.mixed().fix((2, 1, 1, 1, 3, 0, 0, 1)))
-    assert point.ask(5) == [(0,) * 8]
-    point.tell([Trial((0,) * 8, {"score": 0.5})])
-    assert point.ask(5) == []
-    narrow = Space("narrow", (Choice("one", ("a",)), Choice("two", ("a", "b"))))
-    assert sorted(make(narrow).ask(8)) == [(0, 0), (0, 1)]
-
-
-@pytest.mark.parametrize("name", ["lanas", "bayesian", "random"])
-def test_the_end_of_a_region_of_a_large_space_is_told_within_a_second(name: str) -> None:
-    """1.6e21 points, of which a budget leaves hardly any. Processor time: machines are shared."""
-    space = toys.nasnet()
-    weights = np.random.default_rng(0).integers(1, 1000, size=space.width).astype(float)
-    cheapest = solve(space, everything(space), toys.cost(space, weights))
-    assert cheapest is not None
-    least = float(space.encode([cheapest])[0] @ weights)
-    start = time.process_time()
-    with pytest.raises(UserError, match="no architecture of space nasnet meets the budgets"):
-        optimisers[name](space, [toys.budget(space, weights, 0, least - 0.5)], seed=0)
-    optimiser = optimisers[name](space, [toys.budget(space, weights, 0, least + 0.5)], seed=0)
-    assert optimiser.ask(3) == [cheapest]
-    optimiser.tell([Trial(cheapest, {"score": 0.5})])
-    assert optimiser.ask(3) == []
-    assert time.process_time() - start < 1.0
-
-
-def test_a_budget_that_nothing_meets_is_an_error_at_once(make: Make) -> None:
-    space = toys.mixed()
-    with pytest.raises(UserError, match="mixed meets the budgets"):
-        make(space, [toys.budget(space, np.ones(space.width), 10.0, 9.0)])
-
-
-def test_a_trial_of_another_space_is_an_error(make: Make) -> None:
-    with pytest.raises(UserError, match="has 2 choices, space mixed has 8"):
-        make(toys.mixed()).tell([Trial((1, 2), {"score": 0.5})])
-
-
-def told(arch: Arch, score: float | None) -> Trial:
-    """A trial with this score, that failed where it has none."""
-    return Trial(arch, error="failed") if score is None else Trial(arch, {"score": score})
-
-
-@pytest.mark.parametrize(
-    "score",
-    [lambda i: 0.1, lambda i: None, lambda i: math.nan, lambda i: [None, 0.5, math.nan, 0.7][i % 4],
-     lambda i: 0.3 + (i % 2), lambda i: -5.0 - i, lambda i: math.inf if i % 3 else 1.0],
-    ids=["constant", "none", "nan", "some", "tied", "negative", "infinite"],
-)  # fmt: skip
-@pytest.mark.parametrize("reward", ["rank", "raw"])
-def test_no_score_breaks_the_search(score: Callable[[int], float | None], reward: str) -> None:
-    optimiser = LaNAS(toys.mixed(), seed=0, reward=reward)  # type: ignore[arg-type]
-    asked = []
-    for _ in range(12):
-        archs = optimiser.ask(5)
-        optimiser.tell([told(arch, score(len(asked) + i)) for i, arch in enumerate(archs)])
-        asked += archs
-        assert optimiser.in_words(3) == optimiser.in_words(3)
-    assert len(set(asked)) == 60
+    optimiser = Greedy(toys.mixed())
+    optimiser.tell([toys.scored((0,) * 8, 0.5)])
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        optimiser.ask(1)
 
 
 def test_another_seed_is_another_search_and_processes_agree() -> None:
@@ -228,22 +88,93 @@ def test_another_seed_is_another_search_and_processes_agree() -> None:
     assert searches[1] != searches[3]
 
 
-def test_a_log_outside_the_budgets_can_be_resumed(make: Make) -> None:
-    """Trials of a run without budgets teach one with them; none need lie inside."""
-    space = toys.mixed()
-    weights = costs_of(space, 0)
-    archs = space.enumerate()
-    cost = space.encode(archs) @ weights
-    limit = np.quantile(cost, 0.1)
-    dear = as_tuples(archs[cost > np.quantile(cost, 0.5)][::20])
-    optimiser = make(space, [toys.budget(space, weights, 0, limit)], seed=0)
-    optimiser.tell(toys.trials_of(dear, MIXED))
-    asked = optimiser.ask(20)
-    assert len(asked) == 20
-    assert (space.encode(asked) @ weights <= limit).all()
+# -- settings ----------------------------------------------------------------------------------
 
 
-# -- drawing -------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", optimisers)
+def test_settings_are_frozen_described_and_checked(name: str) -> None:
+    kind = optimisers[name].Settings
+    described = Path(str(sys.modules[kind.__module__].__file__)).read_text()
+    for field in fields(kind):
+        after = described.split(f"    {field.name}: ")[1].split("\n", 1)[1]
+        assert after.lstrip().startswith('"""'), field.name
+        with pytest.raises(UserError, match=f"optimiser {name}: {field.name} is None, allowed is"):
+            lanas.settings_of(name, {field.name: None})
+        with pytest.raises(FrozenInstanceError):
+            setattr(kind(), field.name, field.default)
+    with pytest.raises(UserError, match=f"optimiser {name}: no setting 'heigth'; there are "):
+        lanas.settings_of(name, {"heigth": 3})
+    assert lanas.settings_of(name) == kind()
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("lanas", {"initial": 0}, "initial is 0, allowed is a whole number, 1 or more"),
+        ("lanas", {"initial": 2.0}, "initial is 2.0, allowed is a whole number, 1 or more"),
+        ("lanas", {"initial": True}, "initial is True, allowed is a whole number, 1 or more"),
+        ("lanas", {"draw": "any"}, "draw is 'any', allowed is improvement or uniform"),
+        ("lanas", {"exploration": -0.1}, "exploration is -0.1, allowed is a number, 0 or more"),
+        ("mcts", {"exploration": math.nan}, "exploration is nan, allowed is a number, 0 or more"),
+        ("mcts", {"exploration": "1"}, "exploration is '1', allowed is a number, 0 or more"),
+        ("evolution", {"tournament": 0}, "tournament is 0, allowed is a whole number, 1 or more"),
+        ("random", {"initial": 3}, "no setting 'initial'; there are none"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(name: str, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as raised:
+        lanas.make(name, toys.mixed(), settings=given)
+    assert str(raised.value) == f"optimiser {name}: {message}"
+
+
+def test_settings_reach_the_optimiser_and_a_preset_gives_way_to_them() -> None:
+    made = lanas.make("lanas", toys.mixed(), settings={"initial": 3}, preset="paper")
+    assert isinstance(made, LaNAS)
+    paper = LaNASSettings("uniform", initial=3, select=50, exploration=0.1, reward="raw")
+    assert made.settings == paper
+    assert lanas.make("lanas", toys.mixed(), settings={"exploration": 1}).settings == LaNASSettings(
+        exploration=1
+    )
+    with pytest.raises(UserError, match="unknown preset 'paper' of optimiser random; it is one of"):
+        lanas.make("random", toys.mixed(), preset="paper")
+    with pytest.raises(UserError, match="unknown optimiser 'anneal'; it is one of lanas, random"):
+        lanas.make("anneal", toys.mixed())
+    with pytest.raises(UserError, match="reward raw is for one objective"):
+        lanas.make("lanas", toys.mixed(), preset="paper", objectives=("score", "cost"))
+
+
+def test_a_class_with_a_name_is_an_optimiser_with_its_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing else has to know of it."""
+
+    @dataclass(frozen=True)
+    class FirstSettings(OptimiserSettings):
+        choice: Annotated[int, AtLeast(0)] = 0
+        """the choice that is tried first"""
+
+    class First(Optimiser):
+        """Changes one choice of the best trial."""
+
+        Settings = FirstSettings
+        settings: FirstSettings
+
+        def guide(self, rng: np.random.Generator) -> Proposer:
+            best = self.history.archs[self.history.rewards.argmax()]
+            near = np.repeat(best[None], 3, axis=0)
+            near[:, self.settings.choice] = np.arange(3)
+            return lambda taken: self.pool.first_new(near, taken)
+
+    monkeypatch.setattr(lanas.optimiser, "optimisers", dict(optimisers))
+    lanas.register("first")(First)
+    optimiser = lanas.make("first", toys.plain(4, 3), settings={"choice": 2})
+    optimiser.tell([toys.scored((1, 1, 1, 1), 0.5)])
+    assert optimiser.ask(3)[:2] == [(1, 1, 0, 1), (1, 1, 2, 1)]
+    with pytest.raises(ValueError, match="there is an optimiser 'first' already"):
+        lanas.register("first")(RandomSearch)
+
+
+# -- drawing -----------------------------------------------------------------------------------
 
 
 def test_random_search_is_uniform_over_networks_when_listed() -> None:
@@ -255,39 +186,72 @@ def test_random_search_is_uniform_over_networks_when_listed() -> None:
     assert ((counts - 60.0) ** 2 / 60.0).sum() < chi2.isf(1e-6, len(index) - 1)
 
 
+@pytest.mark.parametrize("pairs", [False, True], ids=["sums", "products"])
 @pytest.mark.parametrize("seed", range(3))
-def test_a_draw_by_walking_is_uniform_over_a_leaf(seed: int) -> None:
+def test_a_draw_by_walking_is_uniform_over_a_leaf(seed: int, pairs: bool) -> None:
     """The draw itself, with chains from a few trials, against brute force over three budgets.
 
     One-hot, multi-hot and conditional choices; chi-square, a false alarm in 1e-6.
     """
     rng = np.random.default_rng(seed)
     space = Space("leaf", toys.mixed().choices[:5])
-    weights = rng.integers(1, 9, size=space.width)
-    cost = space.encode(space.enumerate()) @ weights
-    limit = toys.budget(space, weights, 0, float(np.quantile(cost, (0.2, 0.4, 0.6)[seed])))
-    optimiser = LaNAS(space, [limit], seed=seed, enumerable=0)
+    budget = toys.some_budget(space, seed, (0.3, 0.45, 0.6)[seed], pairs)
+    optimiser = LaNAS(space, [budget], seed=seed, enumerable=0)
     toys.search(optimiser, toys.with_pairs(space, seed=0), 6)
-    inside = limit.contains(space, space.enumerate())
-    left = [arch for arch in as_tuples(space.enumerate()[inside]) if arch not in optimiser.seen]
+    inside = as_tuples(space.enumerate()[budget.contains(space, space.enumerate())])
+    left = [arch for arch in inside if arch not in optimiser.pool.seen]
     index = {arch: i for i, arch in enumerate(left)}
     assert len(index) > 20
-    region = optimiser.region
-    draws = [next(optimiser.draw(region, (), rng)) for _ in range(20 * len(index))]
-    counts = np.bincount([index[arch] for arch in draws], minlength=len(index))
-    assert ((counts - 20.0) ** 2 / 20.0).sum() < chi2.isf(1e-6 / 3, len(index) - 1)
+    region = optimiser.pool.region
+    draws = [Uniform(optimiser.pool, region, rng)({}) for _ in range(12 * len(index))]
+    counts = np.bincount([index[arch] for arch in draws if arch], minlength=len(index))
+    assert counts.sum() == len(draws)
+    assert ((counts - 12.0) ** 2 / 12.0).sum() < chi2.isf(1e-6 / 6, len(index) - 1)
+
+
+@pytest.mark.parametrize("name", ["lanas", "evolution", "local", "bayesian", "mcts"])
+def test_the_first_trials_are_uniform(name: str) -> None:
+    """The same draw where no trial is told; Optuna's samplers draw them themselves."""
+    space = toys.mixed()
+    assert lanas.make(name, space, seed=5).ask(1) == RandomSearch(space, seed=5).ask(1)
+
+
+# -- the tree ----------------------------------------------------------------------------------
+
+
+def proposals(optimiser: Optimiser, count: int) -> list[tuple[Arch, Region]]:
+    """The next architectures, each with the region that it was drawn from."""
+    assert isinstance(optimiser, LaNAS)
+    descent, found = Descent(optimiser, optimiser.rng), list[tuple[Arch, Region]]()
+    taken: dict[Arch, None] = {}
+    while len(found) < count and (arch := descent(taken)) is not None:
+        taken[arch] = None
+        found.append((arch, descent.region))
+    return found
 
 
 def test_before_the_initial_trials_lanas_is_random_search() -> None:
     space = toys.mixed()
-    lanas, random = LaNAS(space, seed=7, initial=20), RandomSearch(space, seed=7)
-    for optimiser in (lanas, random):
+    tree, random = LaNAS(space, (), LaNASSettings(initial=20), seed=7), RandomSearch(space, seed=7)
+    for optimiser in (tree, random):
         optimiser.tell(toys.trials_of(as_tuples(space.enumerate()[:19]), MIXED))
-    assert lanas.ask(9) == random.ask(9)
+    assert tree.ask(9) == random.ask(9)
+
+
+def test_proposals_lie_in_the_region_that_they_were_drawn_from() -> None:
+    space = toys.mixed()
+    budget = toys.some_budget(space, 3, 0.35, pairs=True)
+    for enumerable in (10**5, 0):
+        optimiser = LaNAS(space, [budget], seed=3, enumerable=enumerable)
+        toys.search(optimiser, MIXED, 40, batch=8)
+        found = proposals(optimiser, 8)
+        assert [arch for arch, _ in found] == optimiser.ask(8)
+        assert all(region.contains(space, space.as_array([a]))[0] for a, region in found)
+        assert all(len(region) > 1 for _, region in found)
 
 
 def test_relearns_only_after_every_select_trials() -> None:
-    optimiser = LaNAS(toys.mixed(), seed=0, initial=20, select=10)
+    optimiser = LaNAS(toys.mixed(), (), LaNASSettings(initial=20, select=10))
     learned = []
     for _ in range(45):
         toys.search(optimiser, MIXED, 1)
@@ -298,11 +262,9 @@ def test_relearns_only_after_every_select_trials() -> None:
 def test_a_batch_spreads_over_leaves() -> None:
     """Virtual loss: without it one state leads to one leaf, which holds more than is asked."""
     space, rng = toys.plain(), np.random.default_rng(0)
-    optimiser = LaNAS(space, seed=0, height=2, exploration=1.0)
-    optimiser.tell(
-        [Trial(arch, {"score": rng.normal()}) for arch in as_tuples(space.sample(rng, 60))]
-    )
-    regions = [region for (_, region), _ in zip(optimiser.proposals(), range(60), strict=False)]
+    optimiser = LaNAS(space, (), LaNASSettings(height=2, exploration=1.0))
+    optimiser.tell([toys.scored(arch, rng.normal()) for arch in as_tuples(space.sample(rng, 60))])
+    regions = [region for _, region in proposals(optimiser, 60)]
     assert regions[0].contains(space, space.enumerate()).sum() > 120
     assert len({region.planes.thresholds.tobytes() for region in regions}) > 1
 
@@ -311,16 +273,15 @@ def test_an_exhausted_leaf_gives_way_to_its_parent() -> None:
     """All of the best leaf is told: what comes next is in the parent's region, not in the leaf."""
     space = toys.plain(choices=4, options=3)
     table = toys.with_pairs(space, seed=0)
-    optimiser = LaNAS(
-        space, seed=0, initial=30, select=1000, height=2, min_trials=3, exploration=0.0
-    )
+    settings = LaNASSettings(initial=30, select=1000, height=2, min_trials=3, exploration=0.0)
+    optimiser = LaNAS(space, (), settings)
     toys.search(optimiser, table, 30)
-    (_, leaf), depth = next(optimiser.proposals()), 2
+    ((_, leaf),), depth = proposals(optimiser, 1), 2
     assert len(leaf) == depth
     inside = space.enumerate()[leaf.contains(space, space.enumerate())]
-    left = [arch for arch in as_tuples(inside) if arch not in optimiser.seen]
-    optimiser.tell([Trial(arch, {"score": 99.0}) for arch in left])
-    arch, region = next(optimiser.proposals())
+    left = [arch for arch in as_tuples(inside) if arch not in optimiser.pool.seen]
+    optimiser.tell([toys.scored(arch, 99.0) for arch in left])
+    ((arch, region),) = proposals(optimiser, 1)
     assert len(region) == depth - 1
     assert not leaf.contains(space, space.as_array([arch]))[0]
 
@@ -348,6 +309,7 @@ def test_rewards() -> None:
 # -- finding -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", toys.PROBLEMS)
 def test_finds_the_optimum_before_random_search(problem: str) -> None:
     """In at least 18 of 20 seeds; capped at 300 trials, a capped LaNAS counts as lost."""
@@ -378,8 +340,9 @@ def test_whole_numbers_and_failures_without_costs_are_trials() -> None:
     """An int score is a score; nan without the costs that are objectives is a failed trial."""
     space = toys.plain(3, 3)
     optimiser = LaNAS(space, seed=0, objectives=("score", "cost"))
-    optimiser.tell([Trial((0, 0, 0), {"score": 1, "cost": 2})])
-    optimiser.tell([Trial((1, 0, 0), {"score": math.nan}), Trial((2, 0, 0), error="failed")])
-    assert optimiser.points[0].tolist() == [1, -2]
-    assert np.isnan(optimiser.points[1:]).all()
-    assert (optimiser.reward[0] > optimiser.reward[1:]).all()
+    optimiser.tell([toys.scored((0, 0, 0), 1, {"cost": 2}), toys.failed((1, 0, 0), nan=True)])
+    optimiser.tell([toys.failed((2, 0, 0))])
+    history = optimiser.history
+    assert history.points[0].tolist() == [1, -2]
+    assert np.isnan(history.points[1:]).all()
+    assert (history.rewards[0] > history.rewards[1:]).all()

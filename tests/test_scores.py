@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lanas.errors import UserError
-from lanas.history import Memory
+from lanas.history import History
 from lanas.rank import ranked
 from lanas.scores import PLAIN, Score, make, score_from_data
 from lanas.trials import Trial
@@ -97,15 +97,15 @@ def test_data_of_no_score_is_refused_in_one_line(data: Any, message: str) -> Non
 
 
 def test_the_score_is_applied_when_trials_are_told() -> None:
-    memory = Memory(toys.plain(1, 4), ("score", "macs"), make("soft"))
-    memory.remember([Trial((0,), MEASURED), Trial((1,), {"macs": 5.0}, error="failed")])
-    assert memory.scores[0] == 0.6 and memory.points[0].tolist() == [0.6, -100]
-    assert np.isnan(memory.scores[1]) and np.isnan(memory.points[1]).all()
+    history = History(toys.plain(1, 4), ("score", "macs"), make("soft"))
+    history.add([Trial((0,), MEASURED), Trial((1,), {"macs": 5.0}, error="failed")])
+    assert history.scores[0] == 0.6 and history.points[0].tolist() == [0.6, -100]
+    assert np.isnan(history.scores[1]) and np.isnan(history.points[1]).all()
     with pytest.raises(UserError, match="no measurement 'soft', which this search needs"):
-        memory.remember([Trial((2,), {"accuracy": 0.5, "macs": 5.0})])
+        history.add([Trial((2,), {"accuracy": 0.5, "macs": 5.0})])
     with pytest.raises(UserError, match="no measurement 'macs'"):
-        memory.remember([Trial((2,), {"soft": 0.5})])
-    assert len(memory.archs) == 2, "nothing is half remembered"
+        history.add([Trial((2,), {"soft": 0.5})])
+    assert len(history.archs) == 2, "nothing is half remembered"
 
 
 def test_a_ranking_puts_the_best_first_and_of_equals_the_cheapest() -> None:

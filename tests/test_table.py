@@ -69,7 +69,7 @@ def test_a_search_of_it_is_the_search_of_its_scores(tmp_path: Path) -> None:
     asked = toys.search(plain, scores, 30, batch=3)
     for _ in range(10):
         looked_up.tell(list(table(looked_up.ask(3))))
-    assert as_tuples(looked_up.archs) == asked
+    assert as_tuples(looked_up.history.archs) == asked
 
 
 def test_a_network_is_looked_up_in_its_own_row_else_in_one_of_the_same_network(

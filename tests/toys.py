@@ -1,5 +1,6 @@
 """Small spaces and problems with known answers, shared by the tests."""
 
+import math
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -115,6 +116,21 @@ def budget(space: Space, weights: ArrayLike, base: float, limit: float) -> Budge
     return Budget(cost(space, weights, base), limit)
 
 
+def some_budget(space: Space, seed: int, share: float, pairs: bool = False) -> Budget:
+    """One on random whole costs that `share` of a small space meets; none where it is negative.
+
+    pairs: with products of every two neighbouring choices.
+    """
+    rng = np.random.default_rng(seed)
+    options = space.options.tolist()
+    groups = [(i,) for i in range(len(options))]
+    groups += [(i, i + 1) for i in range(len(options) - 1) if pairs]
+    terms = [Term(g, rng.integers(1_000, 9_000_000, size=[options[i] for i in g])) for g in groups]
+    costs = Cost("some", "", 0.0, tuple(terms), whole=True)
+    values = costs(space, space.enumerate())
+    return Budget(costs, float(np.quantile(values, share) if share >= 0 else values.min() - 1))
+
+
 # -- problems ------------------------------------------------------------------------------------
 
 
@@ -173,8 +189,19 @@ def _table(ops: Archs, scores: Floats) -> Table:
 # -- searching -----------------------------------------------------------------------------------
 
 
+def scored(arch: Arch, score: float, costs: dict[str, float] | None = None) -> Trial:
+    """A trial with this score."""
+    return Trial(arch, {"score": score} | (costs or {}))
+
+
+def failed(arch: Arch, costs: dict[str, float] | None = None, nan: bool = False) -> Trial:
+    """A trial that failed: with an error, or with a score that is no number."""
+    measured = ({"score": math.nan} if nan else {}) | (costs or {})
+    return Trial(arch, measured, error=None if nan else "failed")
+
+
 def trials_of(archs: list[Arch], table: Table) -> list[Trial]:
-    return [Trial(arch, {"score": table[arch]}) for arch in archs]
+    return [scored(arch, table[arch]) for arch in archs]
 
 
 def search(optimiser: Optimiser, table: Table, trials: int, batch: int = 1) -> list[Arch]:

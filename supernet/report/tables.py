@@ -71,7 +71,7 @@ def result_table(
     optimiser: it was told these trials; what it maximises is the score. metrics: how measurements
     are printed that are no costs. measure: real latency in ms of those shown.
     """
-    points, score = optimiser.points, optimiser.score
+    points, score = optimiser.history.points, optimiser.history.score
     scored = np.asarray(np.isfinite(points).all(axis=1))
     title = f"best {min(most, int(scored.sum()))} of {len(trials)} trials"
     if points.shape[1] > 1:
@@ -97,7 +97,7 @@ def result_table(
     table.add_column("architecture", overflow="fold")
     for i in order:
         trial = trials[i]
-        cells = [own(float(optimiser.scores[i]))]
+        cells = [own(float(optimiser.history.scores[i]))]
         cells += [
             column(trial.measured.get(name)) for name, column in zip(names, columns, strict=True)
         ]

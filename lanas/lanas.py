@@ -1,0 +1,184 @@
+"""LaNAS's search phase (arXiv 1906.06832); the learning phase is `tree.py`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+
+from lanas.errors import UserError
+from lanas.history import Rows, raw_rewards
+from lanas.optimiser import Optimiser, register
+from lanas.pool import Taken
+from lanas.proposers import Improvement, Proposer, Uniform, kernel_of
+from lanas.settings import AtLeast, OptimiserSettings
+from lanas.space import Arch, Floats
+from lanas.surrogate import Kernel
+from lanas.tree import Tree, learn, region, route, splits_in_words
+
+
+@dataclass(frozen=True)
+class LaNASSettings(OptimiserSettings):
+    """Settings of LaNAS."""
+
+    draw: Literal["improvement", "uniform"] = "improvement"
+    """which architecture of a leaf comes next: that with the greatest expected improvement under a
+    Gaussian process, or any (uniform), as in the paper"""
+    initial: Annotated[int, AtLeast(1)] = 15
+    """number of trials drawn uniformly before the first tree"""
+    select: Annotated[int, AtLeast(1)] = 1
+    """number of trials between two trees, at least; also at least a hundredth of all trials"""
+    height: Annotated[int, AtLeast(0)] = 5
+    """largest number of splits between root and leaf"""
+    min_trials: Annotated[int, AtLeast(1)] = 10
+    """smallest number of trials in a leaf"""
+    exploration: Annotated[float, AtLeast(0.0)] = 0.2
+    """constant c of UCB, in units of the reward's range"""
+    reward: Literal["rank", "raw"] = "rank"
+    """what a trial is worth: the normal score of its rank, or the score itself, as in the paper
+    (raw); then c is in units of its maximum"""
+
+
+PAPER = LaNASSettings("uniform", initial=100, select=50, height=5, exploration=0.1, reward="raw")
+
+
+@register("lanas")
+class LaNAS(Optimiser):
+    """Monte-Carlo tree search over a tree of regions that is learned from the trials."""
+
+    Settings = LaNASSettings
+    presets: ClassVar[Mapping[str, OptimiserSettings]] = {
+        "paper": PAPER
+    }  # section 3; see docs/method.md
+    settings: LaNASSettings
+
+    def prepare(self) -> None:
+        if self.settings.reward == "raw" and len(self.history.objectives) > 1:
+            raise UserError("reward raw is for one objective; take reward rank")
+        self._known = 0  # number of trials that the tree is learned from
+        self._tree = self._learned(0)
+        self._kernel: Kernel | None = None
+        self._kernel_known = 0  # number of trials that the kernel is learned from
+        self._routed = Rows((1,), np.float64)  # [n, nodes], the nodes each trial visits
+
+    @property
+    def initial(self) -> int:
+        return self.settings.initial
+
+    def guide(self, rng: np.random.Generator) -> Proposer:
+        return Descent(self, rng)
+
+    @property
+    def tree(self) -> Tree:
+        """The tree of the present state, learned from the trials up to the last relearning."""
+        self._relearn()
+        return self._tree
+
+    @property
+    def kernel(self) -> Kernel | None:
+        """The Gaussian process's kernel in the present state; None where it is not used."""
+        self._relearn()
+        return self._kernel
+
+    def visited(self) -> Floats:
+        """Which nodes of the tree each trial visits, 0 or 1: [n, nodes]."""
+        tree = self.tree
+        self._routed.append(route(tree, self.history.encodings[len(self._routed) :]))
+        visited: Floats = self._routed.array
+        return visited
+
+    def rewards(self) -> Floats:
+        """One reward for each trial: [n]."""
+        return self._rewards(len(self.history))
+
+    def _rewards(self, known: int) -> Floats:
+        """One reward for each of the first `known` trials, as of then."""
+        if self.settings.reward == "raw":
+            return raw_rewards(self.history.scores[:known])
+        return self.history.rewards_of(known)
+
+    def _relearn(self) -> None:
+        """Bring tree and kernel up to the number of trials that they are due at."""
+        if len(self.history) < self.initial:
+            return
+        known = self._due(self._known, 100)
+        if known > self._known:
+            self._tree = self._learned(known)
+            self._routed = Rows((len(self._tree.parent),), np.float64)
+            self._known = known
+        known = self._due(self._kernel_known, 10)  # it costs most and changes least
+        if known > self._kernel_known and self.settings.draw == "improvement":
+            self._kernel = kernel_of(self.history, self._rewards(known), self.seed)
+            self._kernel_known = known
+
+    def _learned(self, known: int) -> Tree:
+        settings, phi = self.settings, self.history.encodings[:known]
+        return learn(phi, self._rewards(known), settings.height, settings.min_trials)
+
+    def _due(self, known: int, share: int) -> int:
+        """How many trials to learn from: every `select`, and when one in `share` is new."""
+        known = max(known, self.initial)
+        while (due := known + max(self.settings.select, known // share)) <= len(self.history):
+            known = due
+        return known
+
+    def in_words(self, count: int) -> list[str]:
+        """The first `count` splits of the tree with the mean score of each side, a line each."""
+        scores = self.history.scores
+        scored = np.isfinite(scores)
+        visited = route(self.tree, self.history.encodings[scored])
+        mean = scores[scored] @ visited / np.maximum(visited.sum(axis=0), 1)
+        return splits_in_words(self.tree, self.space, count, mean)
+
+
+class Descent:
+    """The proposals of one `ask`: down the tree to a leaf by UCB, one architecture from there.
+
+    What is taken counts as a visit of its leaf that brought nothing (virtual loss), so that a batch
+    spreads. A region without anything unseen gives way to the one above it.
+    """
+
+    def __init__(self, search: LaNAS, rng: np.random.Generator) -> None:
+        self.search, self.rng, self.tree = search, rng, search.tree
+        rewards, visited = search.rewards(), search.visited()
+        self.visits = visited.sum(axis=0)
+        self.value = rewards @ visited / np.maximum(self.visits, 1)
+        least, most = rewards.min(initial=0.0), rewards.max(initial=0.0)
+        unit = most - least if search.settings.reward == "rank" else most
+        self.c = search.settings.exploration * float(unit)
+        self._counted = 0  # of what is taken, how many are in `visits`
+        self._draws: dict[int, Uniform | Improvement] = {}
+        self.region = search.pool.region  # that the last proposal was drawn from
+
+    def __call__(self, taken: Taken) -> Arch | None:
+        if new := list(islice(taken, self._counted, None)):
+            self.visits += route(self.tree, self.search.space.encode(new)).sum(axis=0)
+            self._counted = len(taken)
+        node, arch = descend(self.tree, self.value, self.visits, self.c), None
+        while arch is None and node >= 0:
+            if node not in self._draws:
+                self._draws[node] = self._draw(node)
+            draw = self._draws[node]
+            arch, self.region, node = draw(taken), draw.region, int(self.tree.parent[node])
+        return arch
+
+    def _draw(self, node: int) -> Uniform | Improvement:
+        """What proposes the architectures of a node's region."""
+        search, inside = self.search, self.search.pool.region & region(self.tree, node)
+        if (kernel := search.kernel) is None:
+            return Uniform(search.pool, inside, self.rng)
+        return Improvement(search.pool, search.history, inside, self.rng, kernel)
+
+
+def descend(tree: Tree, value: Floats, visits: Floats, c: float) -> int:
+    """The leaf that UCB leads to: v̄ + 2c sqrt(2 ln n(parent) / n(child)) (search phase).
+
+    value, visits: [nodes]. The good child where both are equal.
+    """
+    node = 0
+    while tree.children[node, 0] >= 0:
+        pair = tree.children[node]
+        bonus = 2 * c * np.sqrt(2 * np.log(visits[node]) / visits[pair])
+        node = int(pair[np.argmax(value[pair] + bonus)])
+    return node
