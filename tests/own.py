@@ -42,6 +42,27 @@ def conv(inputs, name):
 """
 
 
+# A supernet of it and a search, each in a second.
+TINY = ("--epochs", 1, "--threads", 1)
+SEARCH = ("--trials", 5, "--threads", 1, "--calibration-images", 128)
+
+OPTIONS = (  # SPACE with an option, a width that is a multiplier, and a word on its data
+    ("def space():", "def space(names=('one', 'two')):"),
+    ('("one", "two"))\n', "tuple(names))\n"),
+    ("    def __init__", "    WIDTH = 1.0\n\n    @classmethod\n"
+     "    def check_inputs(cls, space, spec):\n        from lanas.errors import UserError\n\n"
+     "        if spec.inputs[1] < 8:\n            "
+     "raise UserError(f'{space.name}: images of {spec.inputs} given, allowed are 8 pixels or more')"
+     "\n\n    def __init__"),
+)  # fmt: skip
+
+PRODUCT = (  # the cost of b, as often as a says
+    (', when=("a", ("two",))', ""),
+    ('        if a == "two":\n', '        for _ in range(1 + (a == "two")):\n'),
+    ('if "two" in self.names[0] else ()', ""),
+)
+
+
 def write(folder: Path, *changes: tuple[str, str], name: str = "tiny.py") -> Path:
     """SPACE with parts of it replaced, as a file."""
     text = SPACE

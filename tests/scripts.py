@@ -77,6 +77,20 @@ def tree(folder: Path) -> dict[str, tuple[int, bytes | None]]:
     }
 
 
+def refused(script: str, *argv: object, says: tuple[str, ...], untouched: Path) -> str:
+    """The line with which a script refuses; it has every one of `says`."""
+    before = tree(untouched)
+    done = answer(script, *argv)
+    assert done.status == 2, done
+    lines = done.err.splitlines()
+    assert len(lines) == 1, done.err
+    assert lines[0].startswith(f"{script}.py: error: ")
+    for words in says:
+        assert words in lines[0], f"{words!r} is not in: {lines[0]}"
+    assert tree(untouched) == before
+    return lines[0]
+
+
 # -- in a process of its own ---------------------------------------------------------------------
 
 # Forked off a server that has done all slow imports and nothing else, so that a process is cheap.

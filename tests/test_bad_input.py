@@ -17,22 +17,7 @@ from safetensors.torch import save_file
 
 from supernet.run import lock
 from tests.images import npz
-from tests.scripts import RETRAIN, SEARCH, TINY, TRIALS, answer, tree
-
-
-def refused(script: str, *argv: object, says: tuple[str, ...], untouched: Path) -> str:
-    """The line with which a script refuses; it has every one of `says`."""
-    before = tree(untouched)
-    done = answer(script, *argv)
-    assert done.status == 2, done
-    lines = done.err.splitlines()
-    assert len(lines) == 1, done.err
-    assert lines[0].startswith(f"{script}.py: error: ")
-    for words in says:
-        assert words in lines[0], f"{words!r} is not in: {lines[0]}"
-    assert tree(untouched) == before
-    return lines[0]
-
+from tests.scripts import RETRAIN, SEARCH, TINY, TRIALS, answer, refused
 
 # -- settings of a supernet ----------------------------------------------------------------------
 

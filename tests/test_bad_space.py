@@ -4,11 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.own import write
-from tests.scripts import answer
-from tests.test_bad_input import refused
-from tests.test_own_space import OPTIONS, SEARCH, TINY
-from tests.test_rules import PRODUCT
+from tests.own import OPTIONS, PRODUCT, SEARCH, TINY, write
+from tests.scripts import answer, refused
 
 CHECK = "python -m supernet.rules"
 

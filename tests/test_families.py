@@ -1,7 +1,6 @@
 """Every family: the supernet's path is the extracted network, to the last weight and gradient."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,13 +12,8 @@ from lanas.space import Arch, as_tuples
 from supernet.network import NetworkSpec, Supernet, extract, inherited
 from supernet.score.counted import Remembered, count, of_supernet, on_meta
 from supernet.spaces import build, names
+from tests.families import TINY
 
-TINY: dict[str, dict[str, Any]] = {
-    "nb201": {"width": 4, "depth": [1, 2, 1]},
-    "macro": {"width": 4, "depth": [2, 3, 3]},
-    "nasnet": {"width": 4, "depth": [1, 1, 1]},
-    "mbconv": {"width": 0.1, "depth": [1, 2, 1, 1, 3], "options": {"resolutions": [8, 16]}},
-}
 ARCHS = 50
 
 

@@ -14,14 +14,12 @@ from lanas.errors import UserError
 from supernet import spaces
 from supernet.network import NetworkSpec, spec_from_data
 from supernet.spaces import own
-from tests.own import write
+from tests.own import OPTIONS, SEARCH, TINY, write
 from tests.scripts import answer, tree
 
 PAGE = (Path(__file__).parents[1] / "docs" / "own-space.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 FILES = [block.split(":")[0].removeprefix("# ") for block in BLOCKS]
-TINY = ("--epochs", 1, "--threads", 1)
-SEARCH = ("--trials", 5, "--threads", 1, "--calibration-images", 128)
 
 
 # -- the page ------------------------------------------------------------------------------------
@@ -121,16 +119,6 @@ def test_a_file_may_import_its_neighbours(tmp_path: Path) -> None:
 
 
 # -- width, depth, options, data -----------------------------------------------------------------
-
-OPTIONS = (  # SPACE with an option, a width that is a multiplier, and a word on its data
-    ("def space():", "def space(names=('one', 'two')):"),
-    ('("one", "two"))\n', "tuple(names))\n"),
-    ("    def __init__", "    WIDTH = 1.0\n\n    @classmethod\n"
-     "    def check_inputs(cls, space, spec):\n        from lanas.errors import UserError\n\n"
-     "        if spec.inputs[1] < 8:\n            "
-     "raise UserError(f'{space.name}: images of {spec.inputs} given, allowed are 8 pixels or more')"
-     "\n\n    def __init__"),
-)  # fmt: skip
 
 
 def test_options_and_a_width_that_is_a_fraction_are_kept_with_the_run(tmp_path: Path) -> None:

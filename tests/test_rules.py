@@ -8,7 +8,7 @@ from lanas.errors import UserError
 from supernet.rules import RULES, Finding, Subject, build, findings, require_basics, space
 from supernet.spaces import build as built
 from supernet.spaces import specify
-from tests.own import write
+from tests.own import PRODUCT, write
 from tests.scripts import answer
 
 BY_NAME = {rule.__name__: rule for rule in RULES}
@@ -27,13 +27,6 @@ def broken(path: Path, rule: str) -> Finding:
     assert last.broken, f"{rule} holds"
     assert "\n" not in last.broken
     return last
-
-
-PRODUCT = (  # the cost of b, as often as a says
-    (', when=("a", ("two",))', ""),
-    ('        if a == "two":\n', '        for _ in range(1 + (a == "two")):\n'),
-    ('if "two" in self.names[0] else ()', ""),
-)
 
 
 @pytest.mark.parametrize(

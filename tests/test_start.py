@@ -6,8 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.scripts import TINY, answer, tree
-from tests.test_bad_input import refused
+from tests.scripts import TINY, answer, refused, tree
 
 WEIGHTS = "supernet/model.safetensors"
 
@@ -62,7 +61,7 @@ def test_odds_decide_what_is_trained(trained: Path, tmp_path: Path) -> None:
         ("--start {run}/search", ("search", "no data")),
         ("--start {run} --width 8", ("--start", "width is 4 there and 8 here")),
         ("--start {run} --seed 7", ("--start", "val", "--seed 0 and --val-fraction 0.2")),
-        ("--start {run} --space macro", ("--start", "name is 'nb201' there and 'macro' here")),
+        ("--start {run} --space macro", ("--start", "family is 'nb201' there and 'macro' here")),
     ],
 )
 def test_what_it_cannot_begin_with(

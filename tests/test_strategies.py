@@ -14,8 +14,8 @@ from supernet.score import counted as cost
 from supernet.score.extremes import extremes, first
 from supernet.spaces import build, macro, names, nb201
 from supernet.training.strategies import fair, odds, sandwich, strategies, uniform, weighted
+from tests.families import TINY
 from tests.scripts import costs_of
-from tests.test_families import TINY
 
 UNEVEN = Space("uneven", (Choice("a", ("x", "y", "z", "w")), Choice("b", ("x", "y", "z")),
                           Choice("c", ("only",))))  # fmt: skip

@@ -1,0 +1,10 @@
+"""The families as small as they can be: width, depth and options of each."""
+
+from typing import Any
+
+TINY: dict[str, dict[str, Any]] = {
+    "nb201": {"width": 4, "depth": [1, 2, 1]},
+    "macro": {"width": 4, "depth": [2, 3, 3]},
+    "nasnet": {"width": 4, "depth": [1, 1, 1]},
+    "mbconv": {"width": 0.1, "depth": [1, 2, 1, 1, 3], "options": {"resolutions": [8, 16]}},
+}
