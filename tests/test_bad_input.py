@@ -351,7 +351,7 @@ def test_a_budget_that_nothing_meets_names_the_smallest_that_something_does(
     done = answer("search", run, *SEARCH, f"--max-{name}", least)
     assert done.status == 0, done.err
     lines = (run / "search" / "trials.jsonl").read_text().splitlines()
-    assert lines and all(json.loads(line)["costs"][name] <= int(least) for line in lines)
+    assert lines and all(json.loads(line)["measured"][name] <= int(least) for line in lines)
 
 
 def test_two_budgets_that_nothing_meets_together(trained: Path) -> None:
