@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lanas.errors import UserError
 from lanas.pareto import dominance_counts
-from lanas.scores import PLAIN, Measured, NotMeasured, Score
+from lanas.scores import PLAIN, Score, worth
 from lanas.space import Archs, Floats, Space
 from lanas.trials import Trial
 
@@ -106,9 +105,10 @@ class History:
         Also for one without a measurement that score or objectives need.
         """
         archs = self.space.canonical([self.space.check(trial.arch) for trial in trials])
-        worth = np.array([self._worth(trial) for trial in trials], dtype=float)
-        worth[~np.isfinite(worth).all(axis=1)] = math.nan
-        scores, points = worth[:, 0], worth[:, 1:]
+        each = [worth(trial, self.score, self.objectives) for trial in trials]
+        values = np.array(each, dtype=float)
+        values[~np.isfinite(values).all(axis=1)] = math.nan
+        scores, points = values[:, 0], values[:, 1:]
         self._archs.append(archs)
         self._encodings.append(self.space.encode(archs))
         self._scores.append(scores)
@@ -117,25 +117,6 @@ class History:
                 self._count_dominance(point)
             self._points.append(point[None])
         self._rewards = None
-
-    def _worth(self, trial: Trial) -> list[float]:
-        """The score and each objective, higher is better; all nan where the trial failed."""
-        failed = [math.nan] * (1 + len(self.objectives))
-        if trial.error is not None:
-            return failed
-        try:
-            score = self.score.value(trial.measured)
-            if not math.isfinite(score):
-                return failed
-            given = Measured(trial.measured)
-            points = [score if name == "score" else -given[name] for name in self.objectives]
-        except NotMeasured as error:
-            raise UserError(
-                f"trial {trial.arch} has no measurement {error.args[0]!r}, which this search needs "
-                f"(score {self.score}, objectives {', '.join(self.objectives)}); "
-                f"it has {', '.join(trial.measured) or 'none'}"
-            ) from None
-        return [score, *points]
 
     def _count_dominance(self, point: Floats) -> None:
         """What one more point changes; failed ones are dominated by all others."""

@@ -1,10 +1,27 @@
-"""Trials by a score, best first: the one place that says which of equals comes first."""
+"""Trials by a score, best first: `python -m lanas.rank LOG --score soft --size-prior 5`.
 
+LOG is a search's folder or its trials.jsonl, of this edition or the first. Nothing is evaluated,
+and neither torch nor the supernet is needed. A ranking that a search keeps (`keep`) is what
+retrain.py takes by its name.
+"""
+
+import argparse
+import json
 import math
+import os
+import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from lanas.scores import Score
+import numpy as np
+
+from lanas.errors import UserError
+from lanas.events import Searched, read_search
+from lanas.lines import read_object
+from lanas.scores import Score, make, score_from_data
+from lanas.space import arch_id
 from lanas.trials import Trial
 
 
@@ -29,3 +46,150 @@ def ranked(trials: Sequence[Trial], score: Score) -> list[Row]:
     ]
     found = [row for row in rows if math.isfinite(row.score)]
     return sorted(found, key=lambda row: (-row.score, row.trial.measured.get("macs", 0.0)))
+
+
+# -- another score -------------------------------------------------------------------------------
+
+
+def rescored(searched: Searched, score: Score) -> list[Row]:
+    """The trials of a search ranked by another score; UserError where none of them has it."""
+    rows = ranked(searched.trials, score)
+    if rows:
+        return rows
+    if not searched.trials:
+        raise UserError(f"{searched.path} has no trials")
+    measured = dict.fromkeys(name for trial in searched.trials for name in trial.measured)
+    raise UserError(
+        f"no trial of {searched.path} has what score {score} needs; measured are "
+        f"{', '.join(measured) or 'none'}"
+    )
+
+
+def score_of(searched: Searched, name: str | None, size_prior: float | None = None) -> Score:
+    """The score of a name: of a ranking that is kept beside the log, of a formula, a measurement.
+
+    None is the search's own. Or it is a JSON file of a score (`Score.to_data`), for one that was
+    learned. A size_prior counts from the median of the space where the search has noted it
+    (`median_macs`), else from that of its trials.
+    """
+    if name is None:
+        score = searched.score
+    elif name.endswith(".json"):
+        score = score_from_data(read_object(Path(name)))
+    elif (kept := ranking_file(searched.path.parent, name)).is_file():
+        score = score_from_data(read_object(kept).get("score"))
+    else:
+        score = make(name)
+    if size_prior is None:
+        return score
+    settings = {key: value for key, value in score.settings.items() if key not in PRIOR}
+    median = median_macs(searched)
+    return make(score.name, size_prior=size_prior, median_macs=median, settings=settings)
+
+
+PRIOR = ("size_prior", "median_macs")
+
+
+def median_macs(searched: Searched) -> float:
+    """What a prior of size counts from: as the search noted it, else the median of its trials."""
+    noted = searched.config.get("median_macs") or searched.score.settings.get("median_macs")
+    if isinstance(noted, (int, float)) and noted > 0:
+        return float(noted)
+    macs = [t.measured["macs"] for t in searched.trials if "macs" in t.measured]
+    if not macs:
+        raise UserError(f"a size prior needs MACs, and {searched.path} has no trial with them")
+    return float(np.median(macs))
+
+
+# -- a ranking that is kept ----------------------------------------------------------------------
+
+
+def slug(score: Score) -> str:
+    """The name of a score in the name of a file: `soft`, `soft-size-prior-5`."""
+    return re.sub(r"[^\w.]+", "-", str(score).removesuffix(" %"))
+
+
+def ranking_file(folder: Path, name: str) -> Path:
+    """The file of the ranking by the score of this name (`slug`) in a search's folder."""
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise UserError(f"score {name!r}: it is a name such as soft, or a JSON file of a score")
+    return folder / f"ranking-{name}.json"
+
+
+def keep(searched: Searched, score: Score, rows: Sequence[Row]) -> Path:
+    """Write a ranking into the search's folder, atomically; its file."""
+    path = ranking_file(searched.path.parent, slug(score))
+    ranking = [
+        {"trial": row.number, "arch": row.trial.arch, "score": row.score}
+        | {"measured": row.trial.measured}
+        for row in rows
+    ]
+    content = {"score": score.to_data(), "trials": len(searched.trials), "ranking": ranking}
+    aside = path.with_name(f".{path.name}.aside")
+    try:
+        with open(aside, "w") as file:
+            file.write(json.dumps(content, indent=1, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise UserError(f"{path} cannot be written: {error.strerror}") from None
+    return path
+
+
+# -- the command ---------------------------------------------------------------------------------
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print a ranking; the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lanas.rank",
+        description="Rank the trials of a search by any score; nothing is evaluated.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("log", type=Path, help="folder of a search, or its trials.jsonl")
+    parser.add_argument(
+        "--score",
+        help="accuracy, soft, any other measurement, or a JSON file of a score; default: the "
+        "search's own",
+    )
+    parser.add_argument(
+        "--size-prior", type=float, help="percent of the error that each doubling of MACs takes off"
+    )
+    parser.add_argument("--top", type=int, default=10, help="trials that are shown (default 10)")
+    args = parser.parse_args(argv)
+    try:
+        if not args.log.exists():
+            raise UserError(f"{args.log} does not exist")
+        searched = read_search(args.log)
+        score = score_of(searched, args.score, args.size_prior)
+        rows = rescored(searched, score)
+    except UserError as error:
+        print(f"lanas.rank: error: {error}", file=sys.stderr)
+        return error.status
+    print("\n".join(lines(score, rows, len(searched.trials), args.top)))
+    return 0
+
+
+def lines(score: Score, rows: Sequence[Row], trials: int, most: int) -> list[str]:
+    """A ranking as plain text: a head, then a line a trial with its score and measurements."""
+    said = f"{len(rows)} of {trials} trials have score {score}"
+    if "median_macs" in score.settings:
+        said += f", counted from {score.settings['median_macs']:.10g} MACs"
+    shown = rows[: max(most, 0)]
+    names = list(dict.fromkeys(name for row in shown for name in row.trial.measured))
+    table = [["trial", "score", *names, "architecture"]]
+    for row in shown:
+        values = [row.trial.measured.get(name) for name in names]
+        cells = ["-" if value is None else f"{value:.10g}" for value in values]
+        table.append([str(row.number), f"{row.score:.6g}", *cells, arch_id(row.trial.arch)])
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [said] + [
+        "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+        for cells in table
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

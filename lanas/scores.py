@@ -9,11 +9,12 @@ freezes its score at its start as data (`Score.to_data`): name, version and coef
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from lanas.errors import UserError
+from lanas.trials import Trial
 
 Settings = Mapping[str, Any]
 LOWER = frozenset({"loss", "macs", "params", "memory", "latency"})  # less is better, unless said
@@ -242,3 +243,38 @@ def score_from_data(data: Any) -> Score:
 
 def _version(name: str) -> int:
     return FORMULAS[name].version if name in FORMULAS else MEASUREMENT
+
+
+# -- what a trial is worth -----------------------------------------------------------------------
+
+
+def worth(trial: Trial, score: Score, objectives: Sequence[str]) -> list[float]:
+    """The score and then each objective, higher is better; all nan where the trial failed.
+
+    objectives: "score", or a measurement that is minimised. UserError where one that is needed was
+    not measured.
+    """
+    failed = [math.nan] * (1 + len(objectives))
+    if trial.error is not None:
+        return failed
+    if (missing := lacks(trial.measured, score, objectives)) is not None:
+        raise UserError(
+            f"trial {trial.arch} has no measurement {missing!r}, which this search needs "
+            f"(score {score}, objectives {', '.join(objectives)}); "
+            f"it has {', '.join(trial.measured) or 'none'}"
+        )
+    value = score(trial.measured)
+    if not math.isfinite(value):
+        return failed
+    return [value, *(value if name == "score" else -trial.measured[name] for name in objectives)]
+
+
+def lacks(measured: Mapping[str, float], score: Score, objectives: Sequence[str]) -> str | None:
+    """The first name that is needed and was not measured; None where nothing is missing."""
+    try:
+        value = score.value(measured)
+    except NotMeasured as error:
+        return str(error.args[0])
+    if not math.isfinite(value):  # a failed one, whatever else was measured
+        return None
+    return next((name for name in objectives if name not in {"score", *measured}), None)

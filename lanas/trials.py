@@ -1,14 +1,18 @@
-"""A trial, what was measured of one architecture, and the append-only log of trials."""
+"""A trial, what was measured of one architecture, and the file that keeps measurements of a run."""
 
-import errno
+import hashlib
 import json
+import math
 import os
-from dataclasses import dataclass, field
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lanas.errors import UserError
-from lanas.space import Arch
+from lanas.errors import UserError, one_line
+from lanas.lines import Lines, Record
+from lanas.space import Arch, arch_id
 
 
 @dataclass(frozen=True)
@@ -19,57 +23,186 @@ class Trial:
     its name's own (`macs`, `params` counts; `memory` bytes; `latency` ms). What is made of them,
     and maximised, is a `lanas.scores.Score`. seconds: how long the evaluation took.
     error: why it failed; None where it did not. A failed trial may hold its costs.
+    traceback: the text of it, of one that has just failed; it is kept in a file of its own.
     """
 
     arch: Arch
     measured: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     error: str | None = None
+    traceback: str | None = field(default=None, compare=False, repr=False)
 
 
-class TrialLog:
-    """Append-only JSONL, one line a trial, flushed and synced before `append` returns.
+def failed(
+    arch: Arch, error: Exception, seconds: float = 0.0, measured: Mapping[str, float] | None = None
+) -> Trial:
+    """The trial of an architecture whose evaluation raised `error`, with its traceback."""
+    text = "".join(traceback.format_exception(error))
+    return Trial(
+        arch, dict(measured or {}), seconds, f"{type(error).__name__}: {one_line(error)}", text
+    )
 
-    A torn last line is what a kill leaves: it is dropped. A broken line anywhere else is an error
-    that names it. `trials` holds what is on disk, in order. Reading changes nothing there.
+
+def finite(trial: Trial) -> Trial:
+    """The trial with plain finite numbers; one of which a measurement is not finite has failed."""
+    measured = {str(name): float(value) for name, value in trial.measured.items()}
+    wrong = [name for name, value in measured.items() if not math.isfinite(value)]
+    error = trial.error
+    if wrong and error is None:
+        error = f"{wrong[0]} is {measured[wrong[0]]}"
+    for name in wrong:
+        del measured[name]
+    seconds = float(trial.seconds) if math.isfinite(trial.seconds) else 0.0
+    return replace(trial, measured=measured, seconds=seconds, error=error)
+
+
+# -- lines ---------------------------------------------------------------------------------------
+
+
+def arch_of(value: Any) -> Arch:
+    """An architecture out of a line; TypeError where it is none."""
+    if not isinstance(value, list) or not all(type(option) is int for option in value):
+        raise TypeError(f"arch {value!r:.60} is no list of whole numbers")
+    return tuple(value)
+
+
+def number_of(value: Any) -> float:
+    """A finite number out of a line; TypeError where it is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isinf(value):
+        raise TypeError(f"{value!r:.60} is no finite number")
+    return float(value)
+
+
+def text_of(value: Any) -> str | None:
+    """A text out of a line, or None; TypeError where it is neither."""
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{value!r:.60} is no text")
+    return value
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A line of measurements: the trial, and the file of the traceback of one that failed."""
+
+    trial: Trial
+    traceback: str | None = None
+
+    @classmethod
+    def of(cls, record: Record) -> "Measurement":
+        measured = {str(name): number_of(value) for name, value in record["measured"].items()}
+        seconds, error = number_of(record["seconds"]), text_of(record.get("error"))
+        trial = Trial(arch_of(record["arch"]), measured, seconds, error)
+        return cls(trial, text_of(record.get("traceback")))
+
+
+def record_of(trial: Trial, file: str | None = None) -> Record:
+    """The line of a trial; file: that of its traceback."""
+    record: Record = {"arch": trial.arch, "measured": trial.measured, "seconds": trial.seconds}
+    given = {"error": trial.error, "traceback": file}
+    return record | {name: value for name, value in given.items() if value is not None}
+
+
+# -- measurements --------------------------------------------------------------------------------
+
+
+def key_of(settings: Mapping[str, Any]) -> str:
+    """The name of the measurements that are taken by these settings: twelve digits of a digest."""
+    text = json.dumps(settings, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class Measurements:
+    """What was measured by one and the same settings, append-only: `RUN/measured/KEY.jsonl`.
+
+    Shared by all searches of a run, also while they run. Of one architecture that was measured
+    more than once the first value of each name counts, and a success before a failure. The
+    traceback of a failure lies in the folder `errors` beside the file.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.trials: list[Trial] = []
-        content = path.read_bytes() if path.exists() else b""
-        self._end = content.rfind(b"\n") + 1  # bytes of whole lines
-        for number, line in enumerate(content[: self._end].split(b"\n")[:-1], 1):
-            self.trials.append(_read(line, f"{path} line {number}"))
+        self._lines = Lines(path, Measurement.of, shared=True)
+        self._found: dict[Arch, Measurement] = {}
+        self.refresh()
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def refresh(self) -> None:
+        """Read what others have measured since."""
+        self._take(self._lines.read())
+
+    def of(self, arch: Arch) -> Trial | None:
+        """What is known of an architecture, None where nothing is."""
+        return self._found[arch].trial if arch in self._found else None
+
+    def traceback(self, arch: Arch) -> Path | None:
+        """The file with the traceback of an architecture that failed."""
+        name = self._found[arch].traceback if arch in self._found else None
+        return None if name is None else self.path.parent / name
+
+    def append(self, trial: Trial) -> Trial:
+        """Put one on disk, unless another process has measured the same since; what then counts."""
+        file = None if trial.traceback is None else self._keep(trial.arch, trial.traceback)
+        trial = replace(trial, traceback=None, seconds=round(trial.seconds, 4))
+        line = Measurement(trial, file)
+
+        def choose(others: list[Measurement]) -> list[Record]:
+            self._take(others)
+            known = self.of(trial.arch)
+            if known is not None and known.error is None:
+                if trial.error is not None or known.measured.keys() >= trial.measured.keys():
+                    return []
+            return [record_of(trial, file)]
+
+        self._lines.write(choose)
+        self._take([line])
+        return self._found[trial.arch].trial
+
+    def _take(self, lines: Sequence[Measurement]) -> None:
+        for line in lines:
+            known = self._found.get(line.trial.arch)
+            if known is None or known.trial.error is not None:
+                self._found[line.trial.arch] = line
+            elif line.trial.error is None:
+                measured = line.trial.measured | known.trial.measured
+                trial = replace(known.trial, measured=measured)
+                self._found[trial.arch] = Measurement(trial)
+
+    def _keep(self, arch: Arch, text: str) -> str:
+        """Write a traceback into a file of its own; its name, seen from the measurements' folder.
+
+        Whoever cannot write it (a full disk) says so at the line that follows.
+        """
+        folder = self.path.parent / "errors"
+        base = f"{self.path.stem}-{arch_id(arch)[:100]}"
+        for number in range(1, 1000):
+            name = f"{base}.txt" if number == 1 else f"{base}-{number}.txt"
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                file = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise UserError(f"{folder / name} cannot be written: {error.strerror}") from None
+            with open(file, "w", encoding="utf-8", errors="replace") as opened:
+                opened.write(text)
+            return f"errors/{name}"
+        raise UserError(f"{folder} holds 1,000 tracebacks of one architecture; remove some")
+
+
+class TrialLog:
+    """The log of a search as the scripts of today write it; `lanas.events` takes its place."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lines = Lines(path, lambda record: Measurement.of(record).trial)
+        self.trials: list[Trial] = self._lines.read()
 
     def __len__(self) -> int:
         return len(self.trials)
 
     def append(self, trial: Trial) -> None:
-        """Put one trial on disk; on a full disk UserError is raised and the log is as it was."""
-        record: dict[str, Any] = {"trial": len(self.trials), "arch": trial.arch}
-        record |= {"measured": trial.measured, "seconds": round(trial.seconds, 4)}
-        record |= {} if trial.error is None else {"error": trial.error}
-        line = json.dumps(record, allow_nan=False).encode() + b"\n"
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "ab", buffering=0) as file:
-            try:
-                os.ftruncate(file.fileno(), self._end)  # drops a torn line
-                if file.write(line) != len(line):
-                    raise OSError(errno.ENOSPC, "line not written in full; is the disk full?")
-                os.fsync(file.fileno())
-            except OSError as error:
-                os.ftruncate(file.fileno(), self._end)
-                raise UserError(f"{self.path} cannot be written: {error.strerror}") from None
-        self._end += len(line)
+        """Put one trial on disk."""
+        self._lines.append([{"trial": len(self.trials)} | record_of(trial)])
         self.trials.append(trial)
-
-
-def _read(line: bytes, where: str) -> Trial:
-    try:
-        record = json.loads(line)
-        arch = tuple(int(i) for i in record["arch"])
-        measured = {str(name): float(value) for name, value in record["measured"].items()}
-        return Trial(arch, measured, float(record["seconds"]), record.get("error"))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{where} is broken: {error!r}; mend or remove that line") from None

@@ -9,7 +9,6 @@ import pytest
 
 from lanas.errors import UserError
 from lanas.history import History
-from lanas.rank import ranked
 from lanas.scores import PLAIN, Score, make, score_from_data
 from lanas.trials import Trial
 from tests import toys
@@ -106,16 +105,3 @@ def test_the_score_is_applied_when_trials_are_told() -> None:
     with pytest.raises(UserError, match="no measurement 'macs'"):
         history.add([Trial((2,), {"soft": 0.5})])
     assert len(history.archs) == 2, "nothing is half remembered"
-
-
-def test_a_ranking_puts_the_best_first_and_of_equals_the_cheapest() -> None:
-    trials = [
-        Trial((0,), {"accuracy": 0.5, "macs": 3.0}),
-        Trial((1,), {"accuracy": 0.9, "macs": 3.0}),
-        Trial((2,), {"accuracy": 0.9, "macs": 2.0}),
-        Trial((3,), {"macs": 1.0}, error="failed"),
-        Trial((4,), {"accuracy": 0.9, "macs": 2.0}),
-        Trial((5,), {"soft": 1.0}),
-    ]
-    assert [row.number for row in ranked(trials, make("accuracy"))] == [2, 4, 1, 0]
-    assert [row.score for row in ranked(trials, make("soft"))] == [1.0]
