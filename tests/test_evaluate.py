@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from lanas.errors import UserError
+from lanas.errors import Unavailable, UserError
 from lanas.space import Choice, Space, as_tuples
 from supernet.data.metrics import Average
 from supernet.data.sets import Data, load
@@ -179,3 +179,50 @@ def test_one_that_fails_is_logged_with_its_reason(net: Supernet, data: Data) -> 
     assert good.measured["accuracy"] == 1.0 and good.error is None
     assert "accuracy" not in nan.measured and nan.error == "accuracy is nan"
     assert all(trial.measured["macs"] > 0 for trial in (raised, good, nan))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(2, "No such file or directory", "images/cat/1.png"),
+        UserError("image images/cat/1.png cannot be read"),
+        RuntimeError("DataLoader worker (pid 3) is killed by signal: Killed."),
+        torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
+    ],
+)
+def test_a_fault_that_is_not_of_the_architecture_is_no_trial(
+    net: Supernet, data: Data, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluator = SupernetEvaluator(net, data, {}, images=64)
+
+    def raises(*_: object) -> Tensor:
+        raise error
+
+    monkeypatch.setattr(Data, "normalise", raises)
+    with pytest.raises(Unavailable, match=r"scoring stopped: .*(cat|killed by|illegal)") as caught:
+        next(evaluator([(1,) * 6]))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+        torch.AcceleratorError("CUDA error: out of memory"),
+        MemoryError("no room"),
+        RuntimeError("shapes do not match"),
+    ],
+)
+def test_a_fault_of_the_architecture_is_a_failed_trial_with_its_traceback(
+    net: Supernet, data: Data, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluator = SupernetEvaluator(net, data, of_supernet(net, data.shape), images=64)
+
+    def raises(*_: object) -> Tensor:
+        raise error
+
+    monkeypatch.setattr(type(net), "forward", raises)
+    (trial,) = evaluator([(1,) * 6])
+    assert trial.error == f"{type(error).__name__}: {error}"
+    assert trial.traceback is not None and "in raises" in trial.traceback
+    assert trial.measured["macs"] > 0

@@ -1,6 +1,5 @@
 """Scores with inherited weights: batch norm recalibrated along the path, then the metric on val."""
 
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -8,9 +7,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from lanas.errors import UserError, one_line
+from lanas.errors import Unavailable, UserError, one_line
 from lanas.space import Arch
-from lanas.trials import Trial
+from lanas.trials import Trial, failed, finite
 from supernet.data.metrics import computed
 from supernet.data.sets import Batches, Data
 from supernet.network import Supernet
@@ -25,7 +24,7 @@ class SupernetEvaluator:
     anew, from the same training images, for every architecture, where the network has some
     (`Supernet.needs_calibration`), and put back behind each score. Measured are the metrics of the
     data's task and the costs. One that raises, or of which a metric is not finite, is a failed
-    trial that says why.
+    trial that says why. Unavailable where the data or the device are gone, see `unavailable`.
 
     split: what is scored, `val`; UserError for `test`, which search never sees.
     images: how many training images re-estimate the statistics; 0 leaves those of training.
@@ -59,17 +58,15 @@ class SupernetEvaluator:
             start = time.perf_counter()
             space = self.supernet.space
             measured = {name: float(cost(space, [arch])[0]) for name, cost in self.costs.items()}
-            reason = None
             try:
-                for name, value in self.score(arch).items():
-                    if math.isfinite(value):
-                        measured[name] = value
-                    else:
-                        reason = reason or f"{name} is {value}"
+                measured |= self.score(arch)
             except Exception as error:  # one architecture that fails must not stop the search
-                reason = f"{type(error).__name__}: {one_line(error)}"
+                if unavailable(error):
+                    raise Unavailable(f"scoring stopped: {one_line(error)}") from error
                 torch.cuda.empty_cache()  # where it ran out of memory; nothing without a GPU
-            yield Trial(arch, measured, time.perf_counter() - start, reason)
+                yield failed(arch, error, time.perf_counter() - start, measured)
+                continue
+            yield finite(Trial(arch, measured, time.perf_counter() - start))
 
     @torch.inference_mode()
     def score(self, arch: Arch) -> dict[str, float]:
@@ -80,6 +77,19 @@ class SupernetEvaluator:
             if self.calibration:
                 self.supernet.calibrate(arch, map(self.data.normalise, self.calibration))
             return score(partial(self.supernet, arch=arch), self.split, self.data)
+
+
+def unavailable(error: Exception) -> bool:
+    """Whether what was raised is no fault of the architecture: the data or the device are gone.
+
+    Data raise OSError or, where an image cannot be read, UserError; a worker that decodes and was
+    killed is only known by its message. A device that ran out of memory did so by the architecture.
+    """
+    if isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error):
+        return False
+    if isinstance(error, (OSError, UserError, torch.AcceleratorError)):
+        return True
+    return "DataLoader worker" in str(error) or "CUDA error" in str(error)
 
 
 @torch.inference_mode()
