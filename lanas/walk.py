@@ -2,65 +2,113 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lanas.costs import Bools, Cost, Term
+from lanas.costs import Bools, Budget, Cost, Term
 from lanas.region import Region, tables
 from lanas.solve import solve
 from lanas.space import Archs, Floats, Space
 
-Product: TypeAlias = "tuple[NDArray[np.int64], Floats]"  # rows [k]; table [options..., k]
+
+@dataclass(frozen=True, eq=False)
+class _Product:
+    """The terms of all budgets on the same choices, of which there are two or more."""
+
+    rows: slice | NDArray[np.int64]  # the budgets that have one, [k]
+    table: Floats  # [options..., k]
 
 
 @dataclass(frozen=True, eq=False)
-class _Rows:
-    """A region as sums of look-ups that must reach thresholds, planes first, then budgets.
+class _Budgets:
+    """Budgets as sums of look-ups, each the negative of its cost: a row for each."""
 
-    A budget is a row of its own too, the negative of its cost.
-    """
-
-    least: Floats  # [rows], the thresholds
-    base: Floats  # [rows]
-    singles: list[Floats]  # per choice [rows, options]
-    products: dict[tuple[int, ...], Product]  # by the choices of the terms
-
-    def totals(self, space: Space, archs: Archs) -> Floats:
-        """The value of each row for archs [n, choices]: [rows, n]."""
-        active = space.active(archs)
-        total = np.repeat(self.base[:, None], len(archs), axis=1)
-        for i, table in enumerate(self.singles):
-            total += table[:, archs[:, i]] * active[:, i]
-        for choices, (rows, table) in self.products.items():
-            columns = list(choices)
-            counts: Bools = np.logical_and.reduce(active[:, columns], axis=1)
-            total[rows] += (table[tuple(archs[:, columns].T)] * counts[:, None]).T
-        return total
+    least: Floats  # [budgets], what a row must reach
+    base: Floats  # [budgets]
+    singles: list[Floats]  # per choice [budgets, options]
+    products: dict[tuple[int, ...], _Product]  # by the choices of the terms
+    moves: list[list["_Given"]]  # per choice, the products that it is in
 
 
-def _rows(space: Space, region: Region) -> _Rows:
-    planes, budgets = len(region.planes), len(region.budgets)
-    singles = [
-        np.concatenate([table.T, np.zeros((budgets, len(table)))])
-        for table in tables(space, region.planes.weights)
-    ]
-    found: dict[tuple[int, ...], list[tuple[int, Floats]]] = {}
-    for row, budget in enumerate(region.budgets, planes):
+@dataclass(frozen=True, eq=False)
+class _Given:
+    """What each option of one choice adds to some rows, given the other choices of a product."""
+
+    others: list[int]
+    rows: slice | NDArray[np.int64]  # [k]
+    table: Floats  # [options of the others..., k, options]
+
+
+@lru_cache(maxsize=8)
+def _budgets(space: Space, budgets: tuple[Budget, ...]) -> _Budgets:
+    singles = [np.zeros((len(budgets), options)) for options in space.options.tolist()]
+    found: dict[tuple[int, ...], dict[int, Floats]] = {}
+    for row, budget in enumerate(budgets):
         for term in budget.cost.terms:
             if len(term.choices) == 1:
                 singles[term.choices[0]][row] -= term.table
             else:
-                found.setdefault(term.choices, []).append((row, -term.table))
-    products = {}
+                parts = found.setdefault(term.choices, {})
+                parts[row] = parts.get(row, 0.0) - term.table
+    products, moves = {}, [list[_Given]() for _ in space.choices]
     for choices, parts in found.items():
-        rows = sorted({row for row, _ in parts})
-        summed = [sum(table for other, table in parts if other == row) for row in rows]
-        products[choices] = np.array(rows), np.stack([np.asarray(s) for s in summed], axis=-1)
-    base = np.array([0.0] * planes + [-budget.cost.base for budget in region.budgets])
-    limits = [-budget.limit for budget in region.budgets]
-    return _Rows(np.concatenate([region.planes.thresholds, limits]), base, singles, products)
+        rows: slice | NDArray[np.int64] = np.array(sorted(parts))
+        if len(parts) == len(budgets):
+            rows = slice(0, len(budgets))  # a view, where an array would be a copy
+        table = np.stack([parts[row] for row in sorted(parts)], axis=-1)
+        products[choices] = _Product(rows, table)
+        for i in choices:
+            moved = np.ascontiguousarray(np.moveaxis(table, choices.index(i), -1))
+            moves[i].append(_Given([j for j in choices if j != i], rows, moved))
+    least = -np.array([budget.limit for budget in budgets])
+    base = -np.array([budget.cost.base for budget in budgets])
+    return _Budgets(least, base, singles, products, moves)
+
+
+class _Rows:
+    """A region as sums of look-ups that must reach `least` [rows]: budgets first, then planes."""
+
+    def __init__(self, space: Space, region: Region) -> None:
+        self.space, self.budgets = space, _budgets(space, region.budgets)
+        self.gated = any(condition is not None for condition in space.conditions)
+        self.least = np.concatenate([self.budgets.least, region.planes.thresholds])
+        planes = tables(space, region.planes.weights)
+        self.singles = [  # per choice [rows, options]
+            np.concatenate([own, table.T])
+            for own, table in zip(self.budgets.singles, planes, strict=True)
+        ]
+
+    def totals(self, archs: Archs) -> Floats:
+        """The value of each row for archs [n, choices]: [rows, n]."""
+        active = self.space.active(archs)
+        total = np.zeros((len(self.least), len(archs)))
+        total[: len(self.budgets.base)] = self.budgets.base[:, None]
+        for i, table in enumerate(self.singles):
+            total += table[:, archs[:, i]] * active[:, i]
+        for choices, product in self.budgets.products.items():
+            columns = list(choices)
+            counts: Bools = np.logical_and.reduce(active[:, columns], axis=1)
+            total[product.rows] += (product.table[tuple(archs[:, columns].T)] * counts[:, None]).T
+        return total
+
+    def each(self, i: int, state: Archs, active: Bools) -> Floats:
+        """What each option of choice i adds, for states [chains, choices]: [rows, chains, options].
+
+        active: which choices of the states count, bool [chains, choices].
+        """
+        moves, single = self.budgets.moves[i], self.singles[i]
+        if not moves:
+            return np.broadcast_to(single[:, None], (len(single), len(state), single.shape[1]))
+        each = np.repeat(single[:, None], len(state), axis=1)
+        for move in moves:
+            given = move.table[tuple(state[:, move.others].T)]  # [chains, k, options]
+            if self.gated:
+                counts: Bools = np.logical_and.reduce(active[:, move.others], axis=1)
+                given = np.where(counts[:, None, None], given, 0.0)
+            each[move.rows] += given.swapaxes(0, 1)
+        return each
 
 
 def walk(
@@ -80,14 +128,13 @@ def walk(
     it. accepts: what must hold besides, canonical archs [n, choices] to bool [n]; a step that
     breaks it is not taken, which keeps the stationary distribution. `starts` must lie inside.
     """
-    rows = _rows(space, region)
+    rows = _Rows(space, region)
     least = rows.least[:, None, None]
     state = space.as_array(starts).copy()
     chain = np.arange(len(state))
     gates = {condition[0] for condition in space.conditions if condition is not None}
-    moves = [_Move.of(rows, i) for i in range(len(space.choices))]
     active = space.active(state)
-    total = rows.totals(space, state)  # [rows, chains]
+    total = rows.totals(state)  # [rows, chains]
     states = np.empty((sweeps, *state.shape), dtype=np.int64)
     for sweep in range(sweeps):
         for i, options in enumerate(space.options.tolist()):
@@ -96,10 +143,10 @@ def walk(
             if i in gates:  # decides which other choices count: every option in full
                 moved = np.repeat(state, options, axis=0)
                 moved[:, i] = np.tile(np.arange(options), len(state))
-                totals = rows.totals(space, moved).reshape(-1, len(state), options)
+                totals = rows.totals(moved).reshape(-1, len(state), options)
                 allowed = (totals >= least).all(axis=0)
             else:
-                each = moves[i].each(state, active)
+                each = rows.each(i, state, active)
                 totals = (total - each[:, chain, state[:, i]])[:, :, None] + each
                 allowed = (totals >= least).all(axis=0) | ~active[:, i, None]
             drawn = np.where(allowed, rng.random(allowed.shape), -1.0).argmax(axis=1)
@@ -114,36 +161,6 @@ def walk(
             total = np.where(counts | (i in gates), totals[:, chain, drawn], total)
         states[sweep] = state
     return states
-
-
-@dataclass(frozen=True, eq=False)
-class _Move:
-    """What each option of one choice adds to the rows, given the other choices."""
-
-    single: Floats  # [rows, options]
-    products: list[tuple[list[int], NDArray[np.int64], Floats]]  # others; rows [k]; [others, k, o]
-
-    @staticmethod
-    def of(rows: _Rows, i: int) -> "_Move":
-        found = []
-        for choices, (which, table) in rows.products.items():
-            if i in choices:
-                moved = np.moveaxis(table, choices.index(i), -1)
-                found.append(([j for j in choices if j != i], which, np.ascontiguousarray(moved)))
-        return _Move(rows.singles[i], found)
-
-    def each(self, state: Archs, active: Bools) -> Floats:
-        """[rows, chains, options] for states [chains, choices]."""
-        shape = len(self.single), len(state), self.single.shape[1]
-        if not self.products:
-            return np.broadcast_to(self.single[:, None], shape)
-        each = np.repeat(self.single[:, None], len(state), axis=1)
-        for others, which, table in self.products:
-            given = table[tuple(state[:, others].T)]  # [chains, k, options]
-            counts: Bools = np.logical_and.reduce(active[:, others], axis=1)
-            given = np.where(counts[:, None, None], given, 0.0)
-            each[which] += given.swapaxes(0, 1)
-        return each
 
 
 # -- ways in -------------------------------------------------------------------------------------
