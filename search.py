@@ -30,7 +30,7 @@ from supernet.run import Run, lock, settle
 from supernet.spaces import own, resolve
 
 if TYPE_CHECKING:
-    from supernet.score.counted import Cost
+    from lanas.costs import Cost
     from supernet.score.latency import Fit
 
 SCORES = ("accuracy", "soft")
@@ -210,7 +210,7 @@ def of_supernet(run: Run, args: SearchSettings, device: str) -> Problem:
         if args.latency_table:
             costs["latency"] = read_table(Path(args.latency_table), supernet.space)
         else:
-            fitted = latency(run, args, supernet)
+            fitted = latency(run, args, supernet, costs["macs"])
             costs["latency"] = fitted.cost
 
     def real(arch: Arch) -> float:
@@ -241,7 +241,7 @@ def of_supernet(run: Run, args: SearchSettings, device: str) -> Problem:
     )
 
 
-def latency(run: Run, args: SearchSettings, supernet: Any) -> "Fit":
+def latency(run: Run, args: SearchSettings, supernet: Any, macs: "Cost") -> "Fit":
     """The latency of this search on this device: measured, or as it was when the search began."""
     from supernet.score.latency import fit, load_fit
 
@@ -250,9 +250,9 @@ def latency(run: Run, args: SearchSettings, supernet: Any) -> "Fit":
         fitted = load_fit(path, supernet.space)
     else:
         print(f"measuring latency, batch {args.latency_batch}, on this device", flush=True)
-        fitted = fit(supernet, batch=args.latency_batch, seed=args.seed)
+        fitted = fit(supernet, batch=args.latency_batch, seed=args.seed, macs=macs)
     print(
-        f"latency, linear in the encoding, of {fitted.measured} architectures measured: off by "
+        f"latency, a sum over choices, of {fitted.measured} architectures measured: off by "
         f"{100 * fitted.median_error:.1f} % in the median and by {100 * fitted.max_error:.1f} % at "
         "most on those held out"
     )
@@ -266,7 +266,7 @@ def within(space: Space, costs: dict[str, "Cost"], limits: dict[str, float]) -> 
 
     budgets: list[Budget] = []
     for name, limit in limits.items():
-        least = smallest(space, within(space, budgets), cost := costs[name].tables(space))
+        least = smallest(space, within(space, budgets), cost := costs[name])
         assert least.arch is not None  # something meets the budgets before
         if least.bound > limit:
             given = ", ".join(f"--max-{other} {limits[other]:g}" for other in limits)
@@ -276,7 +276,7 @@ def within(space: Space, costs: dict[str, "Cost"], limits: dict[str, float]) -> 
                 f"{given}: no architecture meets that; the smallest {name} of one that meets "
                 f"the rest is {value} ({space.words(least.arch)})"
             )
-        budgets.append(Budget(cost, limit + 0.5 * costs[name].whole))
+        budgets.append(Budget(cost, limit))
     return tuple(budgets)
 
 

@@ -5,7 +5,7 @@
 
 For random architectures of a trained run, as drawn and not all canonical: the supernet's path
 against the extracted network in both modes, that against the files that retrain.py hands over
-(safetensors, ONNX, .pt2 and, of mbconv, timm's), and the costs by encoding against those counted,
+(safetensors, ONNX, .pt2 and, of mbconv, timm's), and the costs by tables against those counted,
 of mbconv at each resolution.
 Logits of 16 images of val; batch norm with the statistics of the path, re-estimated as for a
 score, and in training mode with the images' own. The largest difference of a logit is told.
@@ -83,25 +83,16 @@ class Compared:
         }
         with tempfile.TemporaryDirectory() as folder:
             found |= export(subnet, Path(folder), config, self.images, load)
-        return found | {"costs": all(map(self.costs_equal, self.sizes(arch)))}
-
-    def sizes(self, arch: Arch) -> list[Arch]:
-        """The architecture at each resolution, where that is a choice; canonical."""
-        space = self.net.space
-        archs = np.array([arch])
-        if scaled_by := getattr(self.net, "scaled_by", None):
-            choice = [c.name for c in space.choices].index(scaled_by)
-            archs = archs.repeat(space.options[choice], axis=0)
-            archs[:, choice] = np.arange(len(archs))
-        return as_tuples(space.canonical(archs))  # the same networks without what never runs
+        return found | {"costs": self.costs_equal(arch)}
 
     def costs_equal(self, arch: Arch) -> bool:
         from supernet.network import extract
         from supernet.score.counted import count
 
+        arch = as_tuples(self.net.space.canonical([arch]))[0]  # without what never runs
         subnet = extract(self.net, arch)
-        by_encoding = {name: round(c(self.net.space, [arch])[0]) for name, c in self.costs.items()}
-        return by_encoding == count(subnet, subnet.input_shape())
+        by_tables = {name: int(c(self.net.space, [arch])[0]) for name, c in self.costs.items()}
+        return by_tables == count(subnet, subnet.input_shape())
 
 
 def compare(path: Path, archs: int) -> list[dict[str, Any]]:
@@ -141,7 +132,7 @@ def main() -> None:
                 print(f"  {form:24s} {worst:.1e}  (allowed under {allowed:.0e})")
         right = sum(entry["costs"] for entry in found)
         equal &= right == len(found)
-        print(f"  costs by encoding equal those counted: {right} of {len(found)}")
+        print(f"  costs by tables equal those counted: {right} of {len(found)}")
     sys.exit(not equal)
 
 

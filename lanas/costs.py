@@ -4,6 +4,7 @@ A term with one choice is what a layer costs on its own; with two, what a convol
 input and output channels are both chosen; with more, a resolution or a depth that scales those.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -62,8 +63,9 @@ class Term:
 class Cost:
     """cost(a) = base + the terms whose choices are all active, in `unit`.
 
-    whole: a count; base and tables are then integers and every sum is exact. Those of other costs
-    are rounded to a grid, 2^-40 of the largest, so that sums in any order agree.
+    whole: a count; the sum is rounded. Base and tables are integers as a rule; where only some
+    points are networks they need not be, and the sum for a network is one all the same. What is not
+    integers is rounded to a grid, 2^-40 of the largest, so that sums in any order agree.
     """
 
     name: str
@@ -74,9 +76,7 @@ class Cost:
 
     def __post_init__(self) -> None:
         values = np.concatenate([[self.base], *(term.table.ravel() for term in self.terms)])
-        rounded = np.rint(values) if self.whole else on_grid(values)
-        if self.whole and not (rounded == values).all():
-            raise ValueError(f"{self.name} is whole, and a table of it is not")
+        rounded = values if (np.rint(values) == values).all() else on_grid(values)
         object.__setattr__(self, "base", float(rounded[0]))
         ends = np.cumsum([1, *(term.table.size for term in self.terms)])
         terms = tuple(
@@ -92,7 +92,7 @@ class Cost:
         total = np.full(len(archs), self.base)
         for term in self.terms:
             total += term.of(archs, active)
-        return total
+        return np.rint(total) if self.whole else total
 
     def __neg__(self) -> "Cost":
         """The cost with its sign changed, to look for the largest by what finds the smallest."""
@@ -103,7 +103,8 @@ class Cost:
         """The cost for JSON; `cost_from_data` reads it. Choices by their index in the space."""
 
         def numbers(table: Floats) -> Any:
-            return (table.astype(np.int64) if self.whole else table).tolist()
+            whole = (np.rint(table) == table).all()
+            return (table.astype(np.int64) if whole else table).tolist()
 
         return {
             "name": self.name,
@@ -123,11 +124,13 @@ def cost_from_data(data: Mapping[str, Any], space: Space) -> Cost:
         )
         shapes = [tuple(space.options[list(term.choices)].tolist()) for term in terms]
         if any(term.table.shape != shape for term, shape in zip(terms, shapes, strict=True)):
-            raise IndexError(f"its tables do not fit the options of space {space.name}")
+            raise IndexError("its tables do not fit the options")
         whole = bool(data["whole"])
         return Cost(str(data["name"]), str(data["unit"]), float(data["base"]), terms, whole)
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise UserError(f"no cost of space {space.name}: {error!r}") from None
+        raise UserError(
+            f"a cost of another space than {space.name}, or broken: {error!r}"
+        ) from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +139,11 @@ class Budget:
 
     cost: Cost
     limit: float
+
+    @property
+    def most(self) -> float:
+        """What the sum of tables may be: half a unit above the largest whole number allowed."""
+        return math.floor(self.limit) + 0.5 if self.cost.whole else self.limit
 
     def contains(self, space: Space, archs: ArrayLike) -> Bools:
         """Which architectures [n, choices] keep to it: bool [n]."""

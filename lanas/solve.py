@@ -159,9 +159,7 @@ class Program:
         least = list(self.region.planes.thresholds)
         for row, budget in enumerate(self.region.budgets, len(planes)):
             rows[row] = -self._row(budget.cost)
-            # Half a unit of slack for whole numbers: the same architectures, and no rounding.
-            limit = np.floor(budget.limit) + 0.5 if budget.cost.whole else budget.limit
-            least.append(budget.cost.base - limit)
+            least.append(budget.cost.base - budget.most)
         largest = np.abs(rows).max(axis=1, initial=0.0)
         scale = np.where(largest > 0, 1e4 / np.maximum(largest, np.finfo(float).tiny), 1.0)
         return [LinearConstraint(rows * scale[:, None], np.array(least) * scale)]

@@ -28,13 +28,13 @@ class Tree:
     reward: Floats  # [nodes]; their mean reward
 
 
-def ridge(phi: Floats, reward: Floats) -> Floats:
+def ridge(phi: Floats, reward: Floats, penalty: float = RIDGE) -> Floats:
     """Ridge regression of reward [n] on phi [n, width], centred, in closed form: [width]."""
     centred, target = phi - phi.mean(axis=0), reward - reward.mean()
     if len(phi) < phi.shape[1]:  # the same weights from the smaller of the two systems
-        gram = centred @ centred.T + RIDGE * np.eye(len(phi))
+        gram = centred @ centred.T + penalty * np.eye(len(phi))
         return np.asarray(centred.T @ np.linalg.solve(gram, target))
-    gram = centred.T @ centred + RIDGE * np.eye(phi.shape[1])
+    gram = centred.T @ centred + penalty * np.eye(phi.shape[1])
     return np.asarray(np.linalg.solve(gram, centred.T @ target))
 
 

@@ -62,7 +62,7 @@ def _budgets(space: Space, budgets: tuple[Budget, ...]) -> _Budgets:
         for i in choices:
             moved = np.ascontiguousarray(np.moveaxis(table, choices.index(i), -1))
             moves[i].append(_Given([j for j in choices if j != i], rows, moved))
-    least = -np.array([budget.limit for budget in budgets])
+    least = -np.array([budget.most for budget in budgets])
     base = -np.array([budget.cost.base for budget in budgets])
     return _Budgets(least, base, singles, products, moves)
 

@@ -56,10 +56,13 @@ OPTIONS = (  # SPACE with an option, a width that is a multiplier, and a word on
      "\n\n    def __init__"),
 )  # fmt: skip
 
-PRODUCT = (  # the cost of b, as often as a says
-    (', when=("a", ("two",))', ""),
-    ('        if a == "two":\n', '        for _ in range(1 + (a == "two")):\n'),
-    ('if "two" in self.names[0] else ()', ""),
+FIVE = (  # a product that counts where an odd number of five choices says so
+    ("(a, b))", '(a, b, *(Choice(f"c{i}", ("x", "y")) for i in range(5))))'),
+    ("a, b = (names", "a, b, *c = (names"),
+    (
+        "        return self.head(",
+        '        if c.count("y") % 2:\n            x = x @ x.mT\n        return self.head(',
+    ),
 )
 
 

@@ -18,6 +18,7 @@ from unittest.mock import patch
 
 from torch import nn
 
+from lanas.costs import Cost
 from supernet.cli import arguments as cli
 from supernet.score import counted as cost
 
@@ -57,7 +58,7 @@ def answer(script: str, *argv: object) -> Answer:
     return Answer(status or 0, out.getvalue(), err.getvalue())
 
 
-def costs_of(net: nn.Module, shape: Sequence[int]) -> dict[str, cost.LinearCost]:
+def costs_of(net: nn.Module, shape: Sequence[int]) -> dict[str, Cost]:
     """What `cost.of_supernet` gives, measured once for each network."""
     key = (str(net), tuple(shape))
     if key not in _measured:
@@ -66,7 +67,7 @@ def costs_of(net: nn.Module, shape: Sequence[int]) -> dict[str, cost.LinearCost]
 
 
 _measure = cost.of_supernet
-_measured: dict[tuple[str, tuple[int, ...]], dict[str, cost.LinearCost]] = {}
+_measured: dict[tuple[str, tuple[int, ...]], dict[str, Cost]] = {}
 
 
 def tree(folder: Path) -> dict[str, tuple[int, bytes | None]]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.own import OPTIONS, PRODUCT, SEARCH, TINY, write
+from tests.own import FIVE, OPTIONS, SEARCH, TINY, write
 from tests.scripts import answer, refused
 
 CHECK = "python -m supernet.rules"
@@ -86,8 +86,8 @@ def test_flags(tmp_path: Path, flags: str, says: tuple[str, ...]) -> None:
 def test_costs_that_are_no_sums(tmp_path: Path) -> None:
     # A module that no other test has: what `answer` has counted for equal ones is kept.
     unique = ("nn.Linear(4, spec.outputs)", "nn.Linear(4, spec.outputs, bias=False)")
-    path, run = write(tmp_path, *PRODUCT, unique), tmp_path / "run"
-    says = ("macs of tiny is not a sum over choices", f"{CHECK} {path}")
+    path, run = write(tmp_path, *FIVE, unique), tmp_path / "run"
+    says = ("c0 x c1 x c2 x c3 x c4 cost something together", f"{CHECK} {path}")
     for strategy in ("sandwich", "weighted"):
         command = (run, "--space", path, "--strategy", strategy, *TINY)
         refused("train_supernet", *command, says=says, untouched=tmp_path)

@@ -16,9 +16,10 @@ from supernet.data.sets import Data, load
 from supernet.data.tasks import Classification
 from supernet.network import NetworkSpec, Supernet
 from supernet.score.calibration import calibration_batches
-from supernet.score.counted import LinearCost, median_of, of_supernet
+from supernet.score.counted import median_of, of_supernet
 from supernet.score.inherited import SupernetEvaluator
 from supernet.spaces import build
+from tests import toys
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +156,7 @@ def test_a_soft_score_is_the_mean_probability_of_the_right_class(net: Supernet, 
 
 def test_a_size_prior_counts_from_the_median_of_the_space() -> None:
     space = Space("one", (Choice("a", ("none", "typical", "large")),))
-    assert median_of(space, LinearCost("macs", 0.0, np.array([0.0, 100.0, 800.0]))) == 100
+    assert median_of(space, toys.cost(space, [0, 100, 800])) == 100
 
 
 def test_one_that_fails_is_logged_with_its_reason(net: Supernet, data: Data) -> None:

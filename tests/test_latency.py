@@ -1,5 +1,6 @@
 """Latency: fitted linear in the encoding with an honest error, or read from a table."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,16 +8,34 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from lanas.errors import UserError
 from lanas.space import Choice, Space
 from supernet.network import NetworkSpec
 from supernet.score import latency
 from supernet.spaces import build, nb201
+from tests import toys
 from tests.scripts import answer
 
 SPACE = Space("two", (Choice("a", ("x", "y")), Choice("b", ("p", "q", "r"))))
 TABLE = "choice,option,ms\nbase,,1\na,x,0\na,y,0.5\nb,p,0\nb,q,2\nb,r,3\n"
+
+
+class Sleeper(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor, arch: object = None) -> Tensor:
+        time.sleep(0.005)
+        return x
+
+
+def test_a_network_that_takes_5_ms_is_measured_in_ms() -> None:
+    """A sleep is never shorter; a machine so busy that 5 ms take 500 in the median is none."""
+    times = latency.measure(Sleeper(), (1, 8, 8), 1, runs=5, warmup=0)
+    assert 5 <= times["median_ms"] < 500
 
 
 def test_measuring_gives_quartiles_in_order() -> None:
@@ -48,11 +67,12 @@ def test_a_linear_latency_is_recovered_and_its_error_told(
 
 
 def test_a_fit_that_is_kept_is_the_same(tmp_path: Path) -> None:
-    cost = latency.LinearCost("latency", 0.5, np.arange(5.0))
+    cost = toys.cost(SPACE, np.arange(5.0), 0.5)
     latency.save_fit(tmp_path / "latency.json", latency.Fit(cost, 7, 0.01, 0.03))
     fitted = latency.load_fit(tmp_path / "latency.json", SPACE)
     assert (fitted.measured, fitted.median_error, fitted.max_error) == (7, 0.01, 0.03)
-    assert fitted.cost.base == 0.5 and np.array_equal(fitted.cost.weights, cost.weights)
+    archs = SPACE.enumerate()
+    assert fitted.cost(SPACE, archs).tolist() == cost(SPACE, archs).tolist()
     with pytest.raises(UserError, match="of another space"):
         latency.load_fit(tmp_path / "latency.json", nb201.space())
 
@@ -76,14 +96,6 @@ def test_a_bad_table_is_one_line(tmp_path: Path, text: str, message: str) -> Non
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(UserError, match=message):
         latency.read_table(tmp_path / "t.csv", SPACE)
-
-
-def test_values_that_the_code_cannot_hold_are_refused(tmp_path: Path) -> None:
-    """Three options as sums of two numbers: the third has no choice left."""
-    pairs = Space("pairs", (Choice("a", ("x", "y", "z"), np.array([[1, 0], [0, 1], [1, 1]])),))
-    (tmp_path / "t.csv").write_text("choice,option,ms\na,x,1\na,y,1\na,z,5\n")
-    with pytest.raises(UserError, match="the codes of a cannot hold"):
-        latency.read_table(tmp_path / "t.csv", pairs)
 
 
 def test_a_search_keeps_a_latency_budget_and_measures_what_it_shows(run: Path) -> None:

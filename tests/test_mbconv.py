@@ -23,7 +23,7 @@ from supernet import load
 from supernet.export.formats import export
 from supernet.network import NetworkSpec, Supernet, extract
 from supernet.score import latency
-from supernet.score.counted import CostPerOption, count, of_supernet
+from supernet.score.counted import count, of_supernet
 from supernet.spaces import build, mbconv
 from tests.scripts import answer
 
@@ -162,10 +162,10 @@ def test_costs_are_exact_at_each_resolution_and_so_are_budgets() -> None:
             search.within(space, costs, {name: least - 1})
 
 
-def test_a_latency_has_a_factor_for_each_resolution(
+def test_a_latency_is_fitted_by_what_costs_macs_together(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """One that is such a product is found; one kept is the same."""
+    """A sum times a factor of the resolution: no sum of single choices; one kept is the same."""
     net = build(NetworkSpec("mbconv", (3, 32, 32), 7, 0.1, (1,) * 5, {"resolutions": [16, 32]}))
     space = net.space
     ms = np.random.default_rng(0).uniform(1, 2, space.width)
@@ -175,8 +175,11 @@ def test_a_latency_has_a_factor_for_each_resolution(
         return {"median_ms": (3 + space.encode([arch])[0] @ ms) * (1, 3.5)[arch[0]]}
 
     monkeypatch.setattr(latency, "measure", measured)
-    fitted = latency.fit(net, archs=200)
-    assert isinstance(fitted.cost, CostPerOption) and fitted.max_error < 0.01
+    macs = of_supernet(net, (3, 32, 32))["macs"]
+    alone = latency.fit(net, archs=200)
+    fitted = latency.fit(net, archs=200, macs=macs)
+    assert {len(term.choices) for term in alone.cost.terms} == {1} and alone.max_error > 0.02
+    assert max(len(term.choices) for term in fitted.cost.terms) == 2 and fitted.max_error < 0.01
     latency.save_fit(tmp_path / "latency.json", fitted)
     again = latency.load_fit(tmp_path / "latency.json", space)
     archs = space.sample(np.random.default_rng(1), 20)

@@ -8,7 +8,7 @@ from lanas.errors import UserError
 from supernet.rules import RULES, Finding, Subject, build, findings, require_basics, space
 from supernet.spaces import build as built
 from supernet.spaces import specify
-from tests.own import PRODUCT, write
+from tests.own import FIVE, write
 from tests.scripts import answer
 
 BY_NAME = {rule.__name__: rule for rule in RULES}
@@ -105,7 +105,7 @@ def broken(path: Path, rule: str) -> Finding:
             "a.one.0.weight, a.one.0.bias, a.one.1.weight is not of the path",
         ),
         ("path", [('if "two" in self.names[0] else ()', "")], "b.x.0.weight, b.x.0.bias, b.x.1.we"),
-        ("costs", PRODUCT, "macs of tiny is not a sum over choices"),
+        ("costs", FIVE, "c0 x c1 x c2 x c3 x c4 cost something together"),
         ("export", [("x = self.a[a](x).relu()", "x = self.a[a](x)\n        x = x if "
                      "float(x.sum()) > 9 else x.relu()")], "; at a="),
     ],

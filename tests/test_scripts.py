@@ -15,6 +15,7 @@ import torch
 import supernet.data.sets
 import supernet.export.formats
 import supernet.score.inherited
+from lanas.costs import Cost
 from lanas.errors import UserError
 from lanas.scores import score_from_data
 from lanas.space import arch_id
@@ -25,7 +26,6 @@ from supernet.data.splits import read_splits
 from supernet.export.formats import load_weights
 from supernet.network import spec_from_data
 from supernet.run import Run
-from supernet.score.counted import LinearCost
 from supernet.score.inherited import SupernetEvaluator
 from supernet.spaces import build, family
 from supernet.training.loop import Training
@@ -316,7 +316,7 @@ def evaluator(trained: Path) -> SupernetEvaluator:
     net = build(spec_from_data(run.config["network"]))
     load_weights(net, run.weights)
     data = supernet.data.sets.load("digits", splits=read_splits(trained / "splits.npz"))
-    costs: dict[str, LinearCost] = {}
+    costs: dict[str, Cost] = {}
     return SupernetEvaluator(net, data, costs, images=256)
 
 

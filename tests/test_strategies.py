@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from lanas.errors import UserError
-from lanas.space import Arch, Archs, Choice, Floats, Space
+from lanas.space import Arch, Choice, Space
 from supernet.network import NetworkSpec, extract
 from supernet.score import counted as cost
-from supernet.score.extremes import extremes, first
+from supernet.score.extremes import extremes
 from supernet.spaces import build, macro, names, nb201
 from supernet.training.strategies import fair, odds, sandwich, strategies, uniform, weighted
 from tests.families import TINY
@@ -151,21 +151,3 @@ def test_nothing_lies_beyond_the_ends(name: str, monkeypatch: pytest.MonkeyPatch
     assert macs(space, [largest])[0] >= drawn.max()
     known = {"nb201": ((3,) * 6, (0, 0, 0, 1, 0, 0)), "macro": ((2,) * 8, (0,) * 8)}
     assert (largest, smallest) == known.get(name, (largest, smallest))
-
-
-def test_ends_of_a_space_with_inactive_choices() -> None:
-    """The larger depth has a layer of its own, whose size counts only there."""
-    deep = ("deep",)
-    space = Space("two", (Choice("depth", ("deep", "flat", "mid")),
-                          Choice("a", ("x", "y", "z"), when=("depth", deep)),
-                          Choice("b", ("x", "y"))))  # fmt: skip
-    weights = np.array([5.0, 2, 3, 4, 9, 1, 7, 6])
-
-    def size(archs: Archs) -> Floats:
-        return space.encode(archs) @ weights[:, None]
-
-    assert first(space, size, lambda arch: True) == (1, 0, 1)
-    assert first(space, lambda archs: -size(archs), lambda arch: True) == (0, 1, 0)
-    # What is refused gives way to the next in size: 2 + 7, then 3 + 6, then 5 + 1 + 6.
-    assert first(space, size, lambda arch: arch != (1, 0, 1)) in [(1, 0, 0), (2, 0, 1)]
-    assert first(space, size, lambda arch: arch[0] == 0) == (0, 2, 1)

@@ -267,7 +267,7 @@ def path(s: Subject) -> None:
 
 
 def costs(s: Subject) -> None:
-    """MACs and parameters are sums over the active choices: linear in the encoding"""
+    """MACs and parameters are sums of tables over groups of at most four choices"""
     cost.of_supernet(s.net, s.spec.inputs)
 
 

@@ -1,18 +1,18 @@
-"""What an architecture costs in MACs and parameters: counted, and linear in the encoding."""
+"""What an architecture costs in MACs and parameters, counted on its network."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from lanas import costs as sums
-from lanas.space import Floats, Space, as_tuples
+from lanas.costs import Cost
+from lanas.found import found
+from lanas.space import Arch, Space
 from supernet.network import Supernet, extract
 
 # -- counting ------------------------------------------------------------------------------------
@@ -103,155 +103,21 @@ def count(
     return {"macs": flops.get_total_flops() // 2, "params": params}
 
 
-# -- linear in the encoding ----------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class LinearCost:
-    """cost(a) = base + weights · encoding(a), weights [width]; whole: rounded, for counts."""
-
-    name: str
-    base: float
-    weights: Floats
-    whole: bool = False
-
-    def __call__(self, space: Space, archs: ArrayLike) -> Floats:
-        """The cost of each architecture, [n]."""
-        cost: Floats = self.base + space.encode(archs) @ self.weights
-        return np.rint(cost) if self.whole else cost
-
-    def pieces(self, space: Space) -> list[tuple["LinearCost", Floats | None]]:
-        """Itself, which holds everywhere; see `CostPerOption`."""
-        return [(self, None)]
-
-    def tables(self, space: Space) -> sums.Cost:
-        """The same as a sum of tables."""
-        pairs = zip(space.choices, space.columns, strict=True)
-        terms = [sums.Term((i,), c.code @ self.weights[at]) for i, (c, at) in enumerate(pairs)]
-        return sums.Cost(self.name, "", self.base, tuple(terms))
-
-
-@dataclass(frozen=True, eq=False)
-class CostPerOption:
-    """cost(a) = costs[o](a), o the option of one choice that `a` takes: linear for each option.
-
-    The choice is always active and its code is one-hot.
-    """
-
-    name: str
-    choice: str
-    costs: tuple[LinearCost, ...]
-
-    @property
-    def whole(self) -> bool:
-        """Whether it is a count."""
-        return self.costs[0].whole
-
-    def __call__(self, space: Space, archs: ArrayLike) -> Floats:
-        """The cost of each architecture, [n]."""
-        archs = space.as_array(archs)
-        where = [choice.name for choice in space.choices].index(self.choice)
-        each = np.stack([cost(space, archs) for cost in self.costs])
-        found: Floats = each[archs[:, where], np.arange(len(archs))]
-        return found
-
-    def pieces(self, space: Space) -> list[tuple[LinearCost, Floats | None]]:
-        """Each linear cost, and the weights [width] whose sum is 1 where it holds and else 0."""
-        where = [choice.name for choice in space.choices].index(self.choice)
-        first = space.columns[where].start
-        return [(cost, np.eye(space.width)[first + o]) for o, cost in enumerate(self.costs)]
-
-    def tables(self, space: Space) -> sums.Cost:
-        """The same as a sum of tables."""
-        where = [choice.name for choice in space.choices].index(self.choice)
-        each = [cost.tables(space) for cost in self.costs]
-        base = sums.Term((where,), np.array([cost.base for cost in self.costs]))
-        terms = [base]
-        for i in range(len(space.choices)):
-            table = np.stack([cost.terms[i].table for cost in each], axis=-1)  # [options, scaled]
-            if i == where:
-                terms.append(sums.Term((i,), np.diagonal(table)))
-            else:
-                pair = table if i < where else table.T
-                terms.append(sums.Term((min(i, where), max(i, where)), pair))
-        return sums.Cost(self.name, "", 0.0, tuple(terms))
-
-
-Cost = LinearCost | CostPerOption
-
-
-def linear(
-    space: Space, measure: Callable[[tuple[int, ...]], dict[str, int]], *, seed: int = 0
-) -> dict[str, LinearCost]:
-    """Costs that are sums over active choices, solved from as few measurements as that takes.
-
-    measure: an architecture in canonical form to whole numbers by name. The architectures measured
-    are those that span the encodings; ten more check the result. Raises ValueError where a cost is
-    not such a sum.
-    """
-    rng = np.random.default_rng(seed)
-    archs = np.unique(space.canonical(space.sample(rng, 20 * (space.width + 10))), axis=0)
-    phi = np.hstack([space.encode(archs), np.ones((len(archs), 1))])
-    spanning = _spanning_rows(phi)
-    others = np.setdiff1d(np.arange(len(archs)), spanning)
-    check = rng.choice(others, min(10, len(others)), replace=False)
-    measured = {
-        i: measure(arch) for i, arch in ((i, as_tuples(archs[[i]])[0]) for i in [*spanning, *check])
-    }
-    costs = {}
-    for name in measured[spanning[0]]:
-        values = np.array([measured[i][name] for i in spanning], dtype=float)
-        solution, *_ = np.linalg.lstsq(phi[spanning], values, rcond=None)
-        costs[name] = LinearCost(name, float(solution[-1]), solution[:-1], whole=True)
-        wrong = [i for i in check if round(float(phi[i] @ solution)) != measured[i][name]]
-        if wrong:
-            raise ValueError(
-                f"{name} of {space.name} is not a sum over choices: "
-                f"{space.words(archs[wrong[0]].tolist())}"
-            )
-    return costs
-
-
-def _spanning_rows(rows: Floats) -> list[int]:
-    """Indices of rows that span all rows, well conditioned: QR with pivoting."""
-    from scipy.linalg import qr
-
-    triangle, pivots = qr(rows.T, mode="r", pivoting=True)
-    diagonal = np.abs(np.diagonal(triangle))
-    rank = int((diagonal > 1e-9 * diagonal[0]).sum())
-    return [int(i) for i in pivots[:rank]]
+# -- every architecture ---------------------------------------------------------------------------
 
 
 def of_supernet(supernet: Supernet, shape: Sequence[int]) -> dict[str, Cost]:
     """MACs and parameters of every architecture of a supernet on images of `shape`.
 
-    Where the supernet names a choice that scales the costs of the others (`scaled_by`, as a
-    resolution does), a cost that depends on it is linear for each of its options.
+    Counted on the networks of as few architectures as it takes to know them all (`lanas.found`).
+    UserError where a cost is no sum of tables over groups of at most four choices.
     """
     net, counter = on_meta(supernet), Remembered()
-    space = net.space
-    scaled = getattr(net, "scaled_by", None)
-    if scaled is None:
 
-        def measure(arch: tuple[int, ...]) -> dict[str, int]:
-            return count(extract(net, arch, inherit=False), shape, counter=counter)
+    def measure(arch: Arch) -> dict[str, int]:
+        return count(extract(net, arch, inherit=False), shape, counter=counter)
 
-        return dict(linear(space, measure))
-    where = [choice.name for choice in space.choices].index(scaled)
-    options = range(len(space.choices[where].options))
-
-    def at_each(arch: tuple[int, ...]) -> dict[str, int]:
-        part = extract(net, arch, inherit=False, free=[scaled])
-        counted = {}
-        for option in options:
-            chosen = tuple(option if i == where else 0 for i in range(len(arch)))
-            found = count(part, shape, chosen, counter=counter)
-            counted |= {"params": found["params"], f"macs {option}": found["macs"]}
-        return counted
-
-    costs = linear(space, at_each)
-    macs = tuple(costs[f"macs {option}"] for option in options)
-    return {"macs": CostPerOption("macs", scaled, macs), "params": costs["params"]}
+    return found(net.space, measure)
 
 
 def median_of(space: Space, cost: Cost) -> float:
@@ -267,10 +133,10 @@ def adding(supernet: Supernet, shape: Sequence[int]) -> list[NDArray[np.bool_]]:
     space = supernet.space
     params = of_supernet(supernet, shape)["params"]
     drawn = space.sample(np.random.default_rng(0), 1000)
-    found = []
+    adds = []
     for choice, active in enumerate(space.active(drawn).T):
         some = drawn[active][:50].repeat(space.options[choice], axis=0)
         some[:, choice] = np.arange(len(some)) % space.options[choice]
         each = params(space, some).reshape(-1, space.options[choice]).mean(axis=0)
-        found.append(each > each.min() + 0.5)
-    return found
+        adds.append(each > each.min() + 0.5)
+    return adds

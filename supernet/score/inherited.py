@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from lanas.costs import Cost
 from lanas.errors import Unavailable, UserError, one_line
 from lanas.space import Arch
 from lanas.trials import Trial, failed, finite
@@ -14,7 +15,6 @@ from supernet.data.metrics import computed
 from supernet.data.sets import Batches, Data
 from supernet.network import Supernet
 from supernet.score.calibration import calibration_batches, undisturbed
-from supernet.score.counted import Cost
 
 
 class SupernetEvaluator:

@@ -1,4 +1,4 @@
-"""Latency on this device: measured, fitted linear in the encoding, or read from a table.
+"""Latency on this device: measured, fitted as a sum of tables, or read from a table.
 
 A sum over layers fits most devices to a few percent, some not: how well it does on this one is
 measured on architectures that the fit has not seen.
@@ -6,7 +6,7 @@ measured on architectures that the fit has not seen.
 
 import csv
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,15 +14,17 @@ import numpy as np
 import torch
 from torch import nn
 
+from lanas.costs import Cost, Term, cost_from_data
 from lanas.errors import UserError, one_line
+from lanas.lifted import columns, tables
 from lanas.space import Archs, Floats, Space, as_tuples
+from lanas.tree import ridge
 from supernet.network import Supernet
 from supernet.run import read_json, write_json
-from supernet.score.counted import Cost, CostPerOption, LinearCost
 
 RIDGE = 1e-3  # of the fit: little, against options that no sampled architecture has
 ROUNDS = 3  # passes over all architectures, the fastest of which counts: other work only adds
-ROUNDS_OF_SCALING = 10  # of the fit where a choice scales the others: each leaves less to mend
+FOLDS = 4  # of the cross-validation that decides which choices have tables together
 HELD_OUT = 5  # every fifth architecture is kept from the fit, to tell its error
 
 
@@ -60,7 +62,7 @@ def measure(
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """A linear latency and how far it is off on architectures that it was not fitted to.
+    """A latency as a sum of tables, and how far it is off on architectures that it has not seen.
 
     median_error, max_error: of |predicted - measured| / measured, fractions.
     """
@@ -71,11 +73,19 @@ class Fit:
     max_error: float
 
 
-def fit(supernet: Supernet, *, batch: int = 1, archs: int = 100, seed: int = 0) -> Fit:
+def fit(
+    supernet: Supernet,
+    *,
+    batch: int = 1,
+    archs: int = 100,
+    seed: int = 0,
+    macs: Cost | None = None,
+) -> Fit:
     """Measure `archs` architectures drawn by `seed` on the supernet's device and fit a sum.
 
-    The held-out error is of a fit to four fifths of them; the cost returned is of all. Where one
-    choice scales the costs of the others, as a resolution does, it is a factor of the sum.
+    macs: of the supernet; the choices that cost MACs together are tried as groups of the latency as
+    well, and kept where that predicts better by cross-validation. The held-out error is of a fit to
+    four fifths of the architectures, among which that was decided; the cost returned is of all.
     """
     space = supernet.space
     drawn = space.canonical(space.sample(np.random.default_rng(seed), 4 * archs))
@@ -90,88 +100,91 @@ def fit(supernet: Supernet, *, batch: int = 1, archs: int = 100, seed: int = 0) 
     ]
     times = np.min(rounds, axis=0)
     held = np.arange(len(chosen)) % HELD_OUT == HELD_OUT - 1
-    scaled = getattr(supernet, "scaled_by", None)
-    known = _fitted(space, chosen[~held], times[~held], scaled)
-    error = np.abs(known(space, chosen[held]) / times[held] - 1)
-    cost = _fitted(space, chosen, times, scaled)
+    known, seen = chosen[~held], times[~held]
+    form = min(_forms(macs), key=lambda form: _error_of(space, form, known, seen))
+    error = np.abs(_fitted(space, form, known, seen)(space, chosen[held]) / times[held] - 1)
+    cost = _fitted(space, form, chosen, times)
     return Fit(cost, len(chosen), float(np.median(error)), float(error.max()))
 
 
-def _fitted(space: Space, archs: Archs, times: Floats, scaled: str | None) -> Cost:
-    """A sum over choices fitted to `times` [n] in ms, times a factor of each option of `scaled`.
+@dataclass(frozen=True, eq=False)
+class _Form:
+    """What is fitted beside each choice on its own.
 
-    Sum and factors by turns, each the least squares solution given the other.
+    shares: terms of another cost, each times a factor; groups: choices with a table of their own.
     """
-    phi = np.hstack([space.encode(archs), np.ones((len(archs), 1))])
-    if scaled is None:
-        weights = _ridge(phi, times)
-        return LinearCost("latency", float(weights[-1]), weights[:-1])
-    where = [choice.name for choice in space.choices].index(scaled)
-    takes = archs[:, where, None] == np.arange(len(space.choices[where].options))  # [n, options]
-    counts = np.maximum(takes.sum(axis=0), 1)
-    factors = np.where(takes.any(axis=0), times @ takes / counts / times.mean(), 1.0)
-    phi[:, space.columns[where]] = 0
-    for _ in range(ROUNDS_OF_SCALING):
-        of_each = factors[archs[:, where]]
-        weights = _ridge(phi * of_each[:, None], times)
-        sums = phi @ weights
-        squares = (sums**2) @ takes  # zero where an option has not been measured
-        found = (times * sums) @ takes / np.maximum(squares, 1e-12)
-        factors = np.where(squares > 0, found, factors)
-    pieces = [LinearCost("latency", float(f * weights[-1]), f * weights[:-1]) for f in factors]
-    return CostPerOption("latency", scaled, tuple(pieces))
+
+    shares: tuple[Term, ...] = ()
+    groups: tuple[tuple[int, ...], ...] = ()
+
+    def columns(self, space: Space, archs: Archs) -> Floats:
+        """What the latency is linear in: [n, columns]."""
+        active = space.active(archs)
+        shares = [term.of(archs, active) / np.abs(term.table).max() for term in self.shares]
+        return np.column_stack([columns(space, self.groups, archs)[:, 1:], *shares])
+
+    def terms(self, space: Space, weights: Floats) -> Iterator[Term]:
+        """The terms that weights [columns] stand for."""
+        split = len(weights) - len(self.shares)
+        for choices, table in tables(space, self.groups, weights[:split, None]).items():
+            yield Term(choices, table[..., 0])
+        for term, weight in zip(self.shares, weights[split:], strict=True):
+            yield Term(term.choices, term.table * weight / np.abs(term.table).max())
+
+
+def _forms(macs: Cost | None) -> list[_Form]:
+    """The forms that are tried, the simplest first: it is taken where none is better."""
+    together = () if macs is None else tuple(t for t in macs.terms if len(t.choices) > 1)
+    if not together:
+        return [_Form()]
+    return [_Form(), _Form(shares=together), _Form(groups=tuple(t.choices for t in together))]
+
+
+def _error_of(space: Space, form: _Form, archs: Archs, times: Floats) -> float:
+    """The mean relative error of a form by cross-validation."""
+    fold = np.arange(len(archs)) % FOLDS
+    found = np.zeros(len(archs))
+    for left_out in range(min(FOLDS, len(archs))):
+        here = fold == left_out
+        found[here] = _fitted(space, form, archs[~here], times[~here])(space, archs[here])
+    return float(np.abs(found / times - 1).mean())
+
+
+def _fitted(space: Space, form: _Form, archs: Archs, times: Floats) -> Cost:
+    """A form fitted to `times` [n] in ms by ridge regression."""
+    phi = form.columns(space, archs)
+    weights = ridge(phi, times, RIDGE)
+    base = float(times.mean() - phi.mean(axis=0) @ weights)
+    return Cost("latency", "ms", base, tuple(form.terms(space, weights)))
 
 
 def save_fit(path: Path, fitted: Fit) -> None:
     """Keep a fit as JSON, so that a search that goes on has the same budgets."""
-    cost = fitted.cost
-    pieces = cost.costs if isinstance(cost, CostPerOption) else (cost,)
-    content = {
-        "measured": fitted.measured,
-        "median_error": fitted.median_error,
-        "max_error": fitted.max_error,
-        "choice": cost.choice if isinstance(cost, CostPerOption) else None,
-        "costs": [{"base": p.base, "weights": p.weights.tolist()} for p in pieces],
-    }
-    write_json(path, content)
+    content = {name: getattr(fitted, name) for name in ("measured", "median_error", "max_error")}
+    write_json(path, content | {"cost": fitted.cost.to_data()})
 
 
 def load_fit(path: Path, space: Space) -> Fit:
     """What `save_fit` wrote; UserError where it is broken or of another space."""
     content = read_json(path)
     try:
-        pieces = tuple(
-            LinearCost("latency", float(piece["base"]), np.array(piece["weights"], dtype=float))
-            for piece in content["costs"]
-        )
-        choice = content["choice"]
-        fitted = Fit(
-            pieces[0] if choice is None else CostPerOption("latency", choice, pieces),
+        return Fit(
+            cost_from_data(content["cost"], space),
             int(content["measured"]),
             float(content["median_error"]),
             float(content["max_error"]),
         )
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise UserError(f"{path} is no latency: {error!r}; remove it to measure anew") from None
-    options = {c.name: len(c.options) for c in space.choices} | {None: 1}
-    if {p.weights.shape for p in pieces} != {(space.width,)} or options.get(choice) != len(pieces):
-        raise UserError(f"{path} is of another space: remove it to measure anew")
-    return fitted
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path} is broken or of another space ({one_line(error)}); remove it to measure anew"
+        ) from None
 
 
-def _ridge(phi: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Ridge regression whose last column, the constant, is not penalised."""
-    penalty = RIDGE * np.eye(phi.shape[1])
-    penalty[-1, -1] = 0
-    weights: np.ndarray = np.linalg.solve(phi.T @ phi + penalty, phi.T @ times)
-    return weights
-
-
-def read_table(path: Path, space: Space) -> LinearCost:
+def read_table(path: Path, space: Space) -> Cost:
     """A latency from a CSV of columns choice, option, ms: a line an option, and `base,,ms`.
 
-    Raises UserError for a missing option, a name that the space does not have, a number that is
-    none, or values that the codes of a choice cannot tell apart.
+    Raises UserError for a missing option, a name that the space does not have, or a number that is
+    none.
     """
     try:
         with open(path, newline="") as file:
@@ -189,10 +202,7 @@ def read_table(path: Path, space: Space) -> LinearCost:
                 f"{path} {what} choice {choice!r}, option {option!r} ({len(wrong)} such); space "
                 f"{space.name} has the options of {', '.join(c.name for c in space.choices)}"
             )
-    weights = np.zeros(space.width)
-    for choice, columns in zip(space.choices, space.columns, strict=True):
-        values = np.array([given[choice.name, option] for option in choice.options])
-        weights[columns] = np.linalg.lstsq(choice.code, values, rcond=None)[0]
-        if not np.allclose(choice.code @ weights[columns], values):
-            raise UserError(f"{path}: the codes of {choice.name} cannot hold these values")
-    return LinearCost("latency", sum(ms for name, _, ms in rows if name == "base"), weights)
+    base = sum(ms for name, _, ms in rows if name == "base")
+    tables = [np.array([given[c.name, option] for option in c.options]) for c in space.choices]
+    terms = tuple(Term((i,), table) for i, table in enumerate(tables))
+    return Cost("latency", "ms", base, terms)

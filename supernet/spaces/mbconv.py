@@ -158,7 +158,6 @@ class Supernet(network.Supernet):
 
     WIDTH = 1.0
     DEPTH = LAYERS
-    scaled_by = "resolution"  # the choice that scales the cost of all others
 
     def __init__(self, space: Space, spec: NetworkSpec) -> None:
         super().__init__(space, spec)
