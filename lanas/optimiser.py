@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from lanas import own
 from lanas.costs import Budget
 from lanas.errors import UserError
 from lanas.history import History
@@ -165,9 +166,14 @@ def register(name: str) -> Callable[[type[O]], type[O]]:
 
 
 def find(name: str) -> type[Optimiser]:
-    """The optimiser of a name; UserError that lists the names where there is none."""
+    """The optimiser of a name, or your own, `my_search.py:Name`; UserError where there is none."""
+    if own.is_named(name):
+        return own.subclass("optimiser", name, Optimiser)  # type: ignore[type-abstract]
     if name not in optimisers:
-        raise UserError(f"unknown optimiser {name!r}; it is one of {', '.join(optimisers)}")
+        raise UserError(
+            f"unknown optimiser {name!r}; it is one of {', '.join(optimisers)}, or your own, such "
+            "as my_search.py:Greedy"
+        )
     return optimisers[name]
 
 

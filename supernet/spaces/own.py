@@ -4,19 +4,15 @@ A file is copied into the run folder, and its copy is what the run goes on with,
 stands alone. A module stays where it is; its copy tells whether it has changed. Imports no torch.
 """
 
-import hashlib
-import importlib
-import importlib.util
-import os
-import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from lanas.errors import UserError, one_line
+from lanas import own
+from lanas.errors import UserError
+from lanas.own import described as described
+from lanas.own import is_file as is_file
 from supernet.run import atomic
 
 COPY = "space.py"  # its name in a run folder and beside a retrained network
@@ -28,47 +24,17 @@ MOVED = {  # what a space of version 0.1 imports
     "supernet.elastic": "supernet.layers.elastic",
 }
 
-_files: dict[str, str] = {}  # source files that were run, and the names of their spaces
-
-# -- finding -------------------------------------------------------------------------------------
+# -- finding and loading -------------------------------------------------------------------------
 
 
 def resolve(name: str) -> str:
     """The absolute path of a file, or the name of a module; UserError where there is none such."""
-    if is_file(name):
-        path = os.path.abspath(name)
-        if not os.path.isfile(path):
-            raise UserError(f"space {name!r}: no such file {path}")
-        return path
-    if source(name) is None:
-        raise UserError(f"no module {name!r} in {os.getcwd()} or among those installed")
-    return name
-
-
-def is_file(name: str) -> bool:
-    """Whether a space is given as a file, not as a module."""
-    return name.endswith(".py")
+    return own.resolve("space", name)
 
 
 def source(name: str) -> Path | None:
     """The source file of a space by its resolved name; None where it is not there."""
-    if is_file(name):
-        return Path(name) if os.path.isfile(name) else None
-    if not all(part.isidentifier() for part in name.split(".")):
-        return None
-    _look_in(os.getcwd())
-    try:
-        spec = importlib.util.find_spec(name)
-    except ModuleNotFoundError as error:  # of the package that it is in
-        if error.name and (name == error.name or name.startswith(error.name + ".")):
-            return None
-        raise _cannot_load(name, error) from None
-    except Exception as error:  # that package's own code
-        raise _cannot_load(name, error) from None
-    return Path(spec.origin) if spec and spec.origin and spec.has_location else None
-
-
-# -- loading -------------------------------------------------------------------------------------
+    return own.source("space", name)
 
 
 def load(name: str, copy: str | None = None) -> ModuleType:
@@ -76,16 +42,15 @@ def load(name: str, copy: str | None = None) -> ModuleType:
 
     Raises UserError where it cannot be read, where its code raises, or where it is no family.
     """
-    if is_file(name):
-        path = copy or name
-        try:
-            code = Path(path).read_bytes()
-        except OSError as error:
-            raise UserError(f"space {path} cannot be read: {error.strerror}") from None
-        module = _run(path, code, name)
-    else:
-        module = _import(name)
-    missing = [part for part in ("space", "Supernet") if not hasattr(module, part)]
+    try:
+        module = own.module_of("space", name, copy)
+    except UserError as error:
+        cause = error.__cause__
+        if isinstance(cause, ModuleNotFoundError) and cause.name in MOVED:
+            said = f"{described(cause)}: it is {MOVED[cause.name]} now"
+            raise first_edition(name, said) from None
+        raise
+    missing = [part for part in ("space", "Supernet") if part not in vars(module)]
     if missing:
         raise UserError(
             f"space {name!r} has no {' and no '.join(missing)}: a space of your own has `space`, a "
@@ -94,59 +59,16 @@ def load(name: str, copy: str | None = None) -> ModuleType:
     return module
 
 
-@cache
-def _run(path: str, code: bytes, name: str) -> ModuleType:
-    """Run a file's code as a module; its neighbours may be imported, no bytecode is written."""
-    module = ModuleType(f"own_space_{hashlib.sha256(path.encode() + code).hexdigest()[:12]}")
-    module.__file__ = path
-    _files[path] = name
-    _look_in(os.path.dirname(name))
-    sys.modules[module.__name__] = module  # dataclasses look their module up
-    try:
-        exec(compile(code, path, "exec"), module.__dict__)
-    except (Exception, SystemExit) as error:
-        del sys.modules[module.__name__]
-        raise _cannot_load(name, error) from None
-    return module
-
-
-def _import(name: str) -> ModuleType:
-    _look_in(os.getcwd())
-    if (file := source(name)) is not None:
-        _files[str(file)] = name
-    try:
-        return importlib.import_module(name)
-    except (Exception, SystemExit) as error:
-        raise _cannot_load(name, error) from None
-
-
-def _look_in(folder: str) -> None:
-    """Let imports look in `folder` too, last."""
-    if folder not in sys.path:
-        sys.path.append(folder)
-
-
 # -- errors --------------------------------------------------------------------------------------
 
 
-def described(error: BaseException) -> str:
-    """`IndexError: … (my_space.py line 40)`: an error, and the user's line that raised it."""
-    text = f"{type(error).__name__}: {one_line(error)}"
-    if isinstance(error, SyntaxError):
-        return text  # says the line itself
-    lines = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in _files]
-    if lines:
-        text += f" ({os.path.basename(lines[-1].filename)} line {lines[-1].lineno})"
-    return text
-
-
 def blamed(error: BaseException) -> str | None:
-    """One line for an error that the code of a user's space raised or passed on; else None."""
-    for frame in traceback.extract_tb(error.__traceback__):
-        if frame.filename in _files:
-            name = _files[frame.filename]
-            return f"space {name!r}: {described(error)}; {CHECK} {name} names the broken rule"
-    return None
+    """One line for an error that code of the user's own raised or passed on; else None."""
+    if (whose := own.blamed(error)) is None:
+        return None
+    line = f"{whose.what} {whose.name!r}: {described(error)}"
+    rules = f"; {CHECK} {whose.name} names the broken rule"
+    return line + rules if whose.what == "space" else line
 
 
 @contextmanager
@@ -161,12 +83,6 @@ def rules_named(name: str) -> Iterator[None]:
 def first_edition(name: str, what: str) -> UserError:
     """One line for a space that was written for version 0.1: what is to be changed in it."""
     return UserError(f"space {name!r} is written for version 0.1, {what}; see docs/own-space.md")
-
-
-def _cannot_load(name: str, error: BaseException) -> UserError:
-    if isinstance(error, ModuleNotFoundError) and error.name in MOVED:
-        return first_edition(name, f"{described(error)}: it is {MOVED[error.name]} now")
-    return UserError(f"space {name!r} cannot be loaded: {described(error)}")
 
 
 # -- run folders ---------------------------------------------------------------------------------
