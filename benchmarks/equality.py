@@ -25,7 +25,7 @@ import numpy as np
 
 from lanas.errors import UserError
 from lanas.space import Arch, as_tuples
-from supernet.cli import arguments as cli
+from supernet.api import common
 from supernet.run import Run
 
 IMAGES = 16
@@ -50,7 +50,7 @@ class Compared:
         from supernet.export.formats import load_weights
         from supernet.score import counted as cost
 
-        self.data = cli.load_data(run.config, "cpu", 0, read_splits(run.path / "splits.npz"))
+        self.data = common.load_data(run, "cpu", 0, read_splits(run.splits_file))
         kept = spaces.kept(run.config["network"], run.path, self.data.shape)
         self.net = spaces.build(*kept)
         load_weights(self.net, run.weights)

@@ -37,7 +37,7 @@ from lanas.ranking import best_of_top, tau
 from lanas.scores import size_prior
 from lanas.space import Arch, Archs, Floats, Space, as_tuples
 from lanas.trials import TrialLog
-from supernet.cli import arguments as cli
+from supernet.api import common
 from supernet.run import Run, atomic, read_json, write_json
 from supernet.spaces import family
 from supernet.training.strategies import WITH_ODDS, strategies
@@ -234,7 +234,7 @@ def images_of(run: Run) -> Any:
     """The run's data, as its supernet was trained on it."""
     from supernet.data.splits import read_splits
 
-    return cli.load_data(run.config, "cpu", 0, read_splits(run.path / "splits.npz"))
+    return common.load_data(run, "cpu", 0, read_splits(run.splits_file))
 
 
 def evaluator(run: Run, threads: int, **settings: Any) -> Any:

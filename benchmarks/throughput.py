@@ -37,8 +37,9 @@ from rich.table import Table
 from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 
+from lanas.errors import UserError
 from lanas.space import Arch, as_tuples
-from supernet.cli import arguments as cli
+from supernet.cli import main as cli
 from supernet.data.augment import Augment
 from supernet.data.sets import Data, load
 from supernet.network import extract
@@ -95,7 +96,7 @@ class Masks:
                 _mask_choice(choice)
         self.masked = [module for module in self.net.modules() if isinstance(module, Masked)]
         if not self.masked:
-            raise cli.UserError(f"{supernet.space.name} has no operations to mask")  # type: ignore[union-attr]
+            raise UserError(f"{supernet.space.name} has no operations to mask")  # type: ignore[union-attr]
         self.net.to(next(supernet.parameters()).device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def take(self, supernet: nn.Module, arch: Arch, x: Tensor) -> None:

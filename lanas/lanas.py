@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from lanas.proposers import Improvement, Proposer, Uniform, kernel_of
 from lanas.settings import AtLeast, OptimiserSettings
 from lanas.space import Arch, Floats
 from lanas.surrogate import Kernel
-from lanas.tree import Tree, learn, region, route, splits_in_words
+from lanas.tree import Tree, learn, region, route, splits_in_words, to_data
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,10 @@ class LaNAS(Optimiser):
         while (due := known + max(self.settings.select, known // share)) <= len(self.history):
             known = due
         return known
+
+    def learned(self) -> dict[str, Any] | None:
+        """The tree, see `lanas.tree.to_data`."""
+        return to_data(self.tree, self.space)
 
     def in_words(self, count: int) -> list[str]:
         """The first `count` splits of the tree with the mean score of each side, a line each."""

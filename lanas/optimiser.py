@@ -98,6 +98,10 @@ class Optimiser(ABC):
         """The first `count` things it has learned, a line each; none here."""
         return []
 
+    def learned(self) -> dict[str, Any] | None:
+        """What it has learned, for JSON; None where it keeps nothing that can be read."""
+        return None
+
     # -- ask and tell --------------------------------------------------------------------------
 
     def ask(self, k: int, pending: Iterable[Arch] = ()) -> list[Arch]:

@@ -6,11 +6,12 @@ A `Space` is an ordered list of `Choice`. It builds no network; `supernet/spaces
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lanas.errors import UserError
+from lanas.errors import UserError, one_line
 
 Arch = tuple[int, ...]
 Archs = NDArray[np.int64]  # [n, choices]
@@ -67,6 +68,25 @@ class Space:
                 raise ValueError(
                     f"choice {choice.name!r} depends on {choice.when[0]!r}, not earlier"
                 )
+
+    # -- as data -------------------------------------------------------------------------------
+
+    def to_data(self) -> dict[str, Any]:
+        """The space for JSON; `space_from_data` reads it. A rewrite cannot be kept, only named."""
+        return {
+            "name": self.name,
+            "choices": [
+                {
+                    "name": choice.name,
+                    "options": list(choice.options),
+                    "code": choice.code.tolist(),
+                    "when": None if choice.when is None else [choice.when[0], [*choice.when[1]]],
+                }
+                for choice in self.choices
+            ],
+            "size": self.size,
+            "equal_networks": self.rewrite is not None,
+        }
 
     # -- shape ---------------------------------------------------------------------------------
 
@@ -276,3 +296,23 @@ def as_tuples(archs: Archs) -> list[Arch]:
 def arch_id(arch: Sequence[int]) -> str:
     """A name for files: option indices joined by `-`."""
     return "-".join(map(str, arch))
+
+
+def space_from_data(data: Any) -> Space:
+    """The space of `Space.to_data`, in which equal networks are told apart: it has no rewrite.
+
+    Raises UserError where it is none.
+    """
+    try:
+        choices = [
+            Choice(
+                str(item["name"]),
+                tuple(map(str, item["options"])),
+                np.array(item["code"], dtype=float),
+                None if item["when"] is None else (item["when"][0], tuple(item["when"][1])),
+            )
+            for item in data["choices"]
+        ]
+        return Space(str(data["name"]), tuple(choices))
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise UserError(f"{data!r:.60} is no space: {one_line(error)}") from None

@@ -5,6 +5,7 @@ architectures alike: what lies on its good side goes to the good child.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,3 +154,24 @@ def _reasons(plane: Floats, space: Space, most: int = 3) -> list[str]:
         f"less {space.choices[i].options[values[i].argmin()]}"
         for i in telling
     ]
+
+
+def to_data(tree: Tree, space: Space) -> dict[str, Any]:
+    """The tree for JSON: its nodes, the root first; docs/run-folder.md has the fields."""
+    nodes = []
+    for node in range(len(tree.parent)):
+        above = int(tree.parent[node])
+        side = None if above < 0 else "good" if tree.children[above, 0] == node else "bad"
+        found: dict[str, Any] = {
+            "parent": None if above < 0 else above,
+            "side": side,
+            "trials": int(tree.trials[node]),
+            "mean": float(tree.reward[node]),
+        }
+        if tree.children[node, 0] >= 0:
+            plane = tree.weights[node]
+            found["weights"] = plane.tolist()
+            found["threshold"] = float(tree.thresholds[node])
+            found["choices"] = _reasons(plane, space)
+        nodes.append(found)
+    return {"nodes": nodes}

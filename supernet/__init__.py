@@ -1,36 +1,26 @@
-"""Weight-sharing supernets: spaces, training, scoring with inherited weights, export."""
+"""Weight-sharing supernets: train one, search it, retrain what was found (docs/api.md).
 
-from pathlib import Path
+import supernet
+
+run = supernet.train("runs/mine", data="photos/", space="mbconv", epochs=60)
+found = supernet.search(run, trials=200, max_latency="4 ms")
+net = supernet.retrain(run, found.best)
+"""
+
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from supernet.export.formats import Deployed
+    from supernet.api import Found, Run, load, retrain, search, select, train
+
+__all__ = ["Found", "Run", "load", "retrain", "search", "select", "train"]
 
 
-def load(folder: str | Path) -> "Deployed":
-    """The network of a folder that retrain.py made, in evaluation mode.
+if not TYPE_CHECKING:
 
-    It takes images as float32 [n, channels, h, w] in 0..1 and gives logits [n, classes]. A network
-    of a space of the user's own is built by the folder's space.py, whose code is run. Raises
-    UserError where the folder holds no network, or a broken one.
-    """
-    import torch
+    def __getattr__(name: str) -> object:
+        """The verbs, imported when the first of them is used."""
+        if name not in __all__:
+            raise AttributeError(f"module 'supernet' has no attribute {name!r}")
+        from supernet import api
 
-    from lanas.errors import UserError
-    from supernet.export.formats import Deployed, load_weights
-    from supernet.run import read_json
-    from supernet.spaces import build, kept
-
-    folder = Path(folder)
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{str(folder)!r} holds no network: no config.json there")
-    config = read_json(folder / "config.json")
-    try:
-        arch = config["arch"] if "arch" in config else config["network"]["arch"]  # of version 0.1
-        spec, copy = kept(config["network"], folder, config.get("input"))
-        net = build(spec, copy, arch)
-        mean, std = torch.tensor(config["mean"]), torch.tensor(config["std"])
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{folder / 'config.json'} is of no network: {error!r}") from None
-    load_weights(net, folder / "model.safetensors")
-    return Deployed(net, mean, std).eval()
+        return vars(api)[name]

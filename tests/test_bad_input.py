@@ -380,7 +380,7 @@ def test_two_budgets_that_nothing_meets_together(trained: Path) -> None:
         ("--precision 8", ("'8'", "32, bf16, fp16")),
         ("--batch-size 5000", ("5000", "1 to 1438")),
         ("--epochs 0", ("epochs", "1 or more")),
-        ("--tag ../elsewhere", ("../elsewhere", "without /")),
+        ("--tag ../elsewhere", ("../elsewhere", "letters, digits")),
         ("--colour red", ("--colour",)),
     ],
 )

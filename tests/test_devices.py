@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lanas.space import Arch, Choice, Space
-from supernet.cli import arguments as cli
+from supernet.cli import main as cli
 from supernet.data.augment import Augment
 from supernet.data.sets import Data, load
 from supernet.training.loop import Training, fit
@@ -168,7 +168,7 @@ def _retrain(*argv: object) -> None:
     import retrain
     from supernet.export import formats as export
 
-    export.export = lambda *_: {}
+    export.export = scripts.weights_alone
     sys.argv = ["retrain.py", *map(str, argv)]
     sys.stdout = open(os.devnull, "w")
     cli.main(retrain.main)

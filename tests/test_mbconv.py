@@ -13,13 +13,13 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import search
 from lanas.errors import UserError
 from lanas.rank import ranked
 from lanas.scores import make
 from lanas.space import Arch, as_tuples
 from lanas.trials import TrialLog
 from supernet import load
+from supernet.api.problem import within
 from supernet.export.formats import export
 from supernet.network import NetworkSpec, Supernet, extract
 from supernet.score import latency
@@ -152,14 +152,14 @@ def test_costs_are_exact_at_each_resolution_and_so_are_budgets() -> None:
     for name, cost in costs.items():
         assert cost(space, ends).tolist() == [cost(space, archs).min(), cost(space, archs).max()]
         limit = float(np.median(cost(space, archs)))
-        (budget,) = search.within(space, costs, {name: limit})
+        (budget,) = within(space, costs, {name: limit})
         inside = budget.contains(space, archs)
         assert np.array_equal(inside, cost(space, archs) <= limit)
         least = int(cost(space, ends[:1])[0])
-        (budget,) = search.within(space, costs, {name: least})
+        (budget,) = within(space, costs, {name: least})
         assert budget.contains(space, ends).tolist() == [True, False]
         with pytest.raises(UserError, match=f"the smallest {name} .* is {least} "):
-            search.within(space, costs, {name: least - 1})
+            within(space, costs, {name: least - 1})
 
 
 def test_a_latency_is_fitted_by_what_costs_macs_together(

@@ -29,7 +29,7 @@ from supernet.run import Run
 from supernet.score.inherited import SupernetEvaluator
 from supernet.spaces import build, family
 from supernet.training.loop import Training
-from tests.scripts import RETRAIN, SEARCH, TINY, TRIALS, answer, tree
+from tests.scripts import RETRAIN, SEARCH, TINY, TRIALS, answer, tree, weights_alone
 
 ROOT = Path(__file__).parents[1]
 
@@ -174,7 +174,7 @@ def tested(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return score(predict, batches, *rest)
 
     monkeypatch.setattr(supernet.score.inherited, "score", counted)
-    monkeypatch.setattr(supernet.export.formats, "export", lambda *_: {})
+    monkeypatch.setattr(supernet.export.formats, "export", weights_alone)
     return counts
 
 

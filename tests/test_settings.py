@@ -29,6 +29,8 @@ TEXTS = {
     "search": "{trials: 7}",
     "retrain": "{epochs: 7}",
     "optimiser": "random",
+    "opt_betas": "0.5,0.9",
+    "optimiser_settings": "initial=15,exploration=0.3",
 }
 
 

@@ -16,10 +16,9 @@ from typing import Any, Literal, get_args, get_origin
 from jsonargparse import ArgumentParser, Namespace
 
 from lanas.errors import UserError, one_line
-from supernet.cli.settings import SECTIONS, named
-from supernet.run import Run, read_json, versions
+from supernet.cli.settings import SECTIONS, checked_sections, named
+from supernet.provenance import versions
 from supernet.settings import Setting, given, meant, settings_of, shown
-from supernet.spaces import own
 
 # -- the command line --------------------------------------------------------------------------
 
@@ -173,16 +172,6 @@ def read_recipe(file: Path, kind: type) -> dict[str, Any]:
     )
 
 
-def checked_sections(found: dict[str, Any], where: str) -> dict[str, Any]:
-    """Settings whose `search` and `retrain` are checked as well."""
-    return {
-        name: given(SECTIONS[name], value, f"{where.format(name)}: {{}}")
-        if name in SECTIONS and isinstance(value, Mapping)
-        else value
-        for name, value in found.items()
-    }
-
-
 def _typed(texts: Mapping[str, Any], typed: Mapping[str, Any], kind: type) -> dict[str, Any]:
     """`texts`, with YAML's own types within what is a mapping of any values."""
     known = settings_of(kind)
@@ -205,15 +194,3 @@ def _texts() -> Any:
         for first, each in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
     return type("Texts", (yaml.SafeLoader,), {"yaml_implicit_resolvers": kept})
-
-
-def defaults(run: Run, section: str) -> dict[str, Any]:
-    """The settings that the recipe of a run has for the script of `section`, checked.
-
-    Says it where the space of the run is no longer what it was.
-    """
-    file = run.path / "defaults.json"
-    values = read_json(file).get(section, {})
-    if said := own.notice(own.named(run.config["network"]), run.path):
-        print(said)
-    return given(SECTIONS[section], values, f"{file}: {section}: {{}}")

@@ -8,17 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
+from lanas import optimisers
 from lanas.errors import UserError
 from supernet import spaces
-from supernet.settings import Alias, Amount, AtLeast, OneOf
+from supernet.settings import Alias, Amount, AtLeast, OneOf, given
+from supernet.training.settings import TrainingSettings
 
 Count = Annotated[int, AtLeast(1)]
-
-
-def _optimisers() -> list[str]:
-    from lanas import optimisers
-
-    return list(optimisers)
 
 
 # -- shared ------------------------------------------------------------------------------------
@@ -81,46 +77,11 @@ class NetworkSettings(SizeSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingSettings:
-    """Training"""
+class MovedDataSettings:
+    """Data"""
 
-    epochs: Count = 60
-    """passes over the images"""
-    batch_size: Count = 64
-    """images in a batch, all devices together"""
-    accumulate: Count = 1
-    """batches in a step, one after the other, to spare memory"""
-    lr: Annotated[float, AtLeast(0)] = 0.05
-    """peak learning rate"""
-    momentum: Annotated[float, AtLeast(0, below=1)] = 0.9
-    """Nesterov momentum"""
-    weight_decay: Annotated[float, AtLeast(0)] = 5e-4
-    """weight decay of weights; norms and biases have none"""
-    warmup: Annotated[float, AtLeast(0)] = 2.0
-    """epochs of linear warm-up, at most half of all"""
-    clip: Annotated[float, AtLeast(0)] = 5.0
-    """largest norm of the gradient; 0: no clipping"""
-    label_smoothing: Annotated[float, AtLeast(0, below=1)] = 0.0
-    """label smoothing of the loss"""
-    crop: int | None = None
-    """pixels of random shift; null: an eighth of the image"""
-    flip: bool | None = None
-    """mirror images at random; null: as is usual for the data"""
-    cutout: Annotated[int, AtLeast(0)] = 0
-    """side in pixels of a square that is left out of each image; 0: none"""
-    teacher: str | None = None
-    """teacher: labels (none), largest (of a sandwich step), a timm model, or a folder of
-    retrain.py; null: largest with --strategy sandwich, else labels"""
-    teacher_weights: str | None = None
-    """weights of a timm teacher: pretrained, or the file of a checkpoint"""
-    distill: Annotated[float, AtLeast(0, most=1)] = 1.0
-    """weight of the distillation loss, 0 to 1"""
-    temperature: Annotated[float, AtLeast(0.01)] = 1.0
-    """temperature of the teacher's labels"""
-    precision: Literal["32", "bf16", "fp16"] = "32"
-    """precision of the arithmetic"""
-    seed: Annotated[int, AtLeast(0)] = 0
-    """random seed"""
+    data: str | None = None
+    """where the data of the run lies now, if it was moved; it has to be the same data"""
 
 
 # -- train_supernet.py -------------------------------------------------------------------------
@@ -149,8 +110,10 @@ class StrategySettings:
 class TrainSettings(
     DevicesSettings, TrainingSettings, StrategySettings, NetworkSettings, DataSettings
 ):
-    """Next scripts"""
+    """Run folder"""
 
+    thumbnails: Annotated[int, AtLeast(0)] = 64
+    """small training images that the run folder keeps for a report; 0: none"""
     search: dict[str, Any] = field(default_factory=dict)
     """defaults of search.py for this run, as in a recipe: {trials: 100}"""
     retrain: dict[str, Any] = field(default_factory=dict)
@@ -166,14 +129,19 @@ class OptimiserSettings:
 
     trials: Count = 200
     """architectures to score"""
+    tag: str = ""
+    """name of this search, to make another one in the same run; none: the run's first"""
     batch: Count = 1
     """architectures chosen at a time"""
     seed: Annotated[int, AtLeast(0)] = 0
     """random seed"""
-    optimiser: Annotated[str, OneOf(_optimisers), Alias("optimizer")] = "lanas"
+    optimiser: Annotated[str, OneOf(lambda: optimisers), Alias("optimizer")] = "lanas"
     """search method: OPTIMISERS"""
-    preset: Literal["default", "paper"] = "default"
-    """paper: the settings of the publication of lanas"""
+    preset: str = "default"
+    """default, or of lanas paper: the settings of its publication"""
+    optimiser_settings: dict[str, Any] = field(default_factory=dict)
+    """settings of the search method beside its preset, as initial=15,exploration=0.2
+    (docs/commands.md)"""
     objective: tuple[str, ...] = ()
     """accuracy, macs, params or latency; give it twice for a Pareto front; none: accuracy"""
 
@@ -223,7 +191,12 @@ class TableSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSettings(
-    DeviceSettings, TableSettings, ScoringSettings, BudgetSettings, OptimiserSettings
+    DeviceSettings,
+    MovedDataSettings,
+    TableSettings,
+    ScoringSettings,
+    BudgetSettings,
+    OptimiserSettings,
 ):
     """Search"""
 
@@ -239,16 +212,16 @@ class ArchitectureSettings:
     """best, top:K, random:K, a trial's number, or an architecture in words"""
     inherit: bool = False
     """start from the supernet's weights"""
+    search_tag: str = ""
+    """tag of the search whose trials --arch names"""
+    score: str | None = None
+    """score by which best and top:K are ranked; null: that of the search"""
     tag: str = ""
     """text added to the folder's name, to keep another training"""
 
-    def __post_init__(self) -> None:
-        if "/" in self.tag:
-            raise UserError(f"--tag {self.tag!r}: it is a part of a folder's name, without /")
-
 
 @dataclass(frozen=True, kw_only=True)
-class RetrainSettings(DevicesSettings, TrainingSettings, ArchitectureSettings):
+class RetrainSettings(DevicesSettings, MovedDataSettings, TrainingSettings, ArchitectureSettings):
     """Training"""
 
     epochs: Count = 100
@@ -266,7 +239,7 @@ def named(text: str) -> str:
     if "FAMILIES" in text:
         return text.replace("FAMILIES", ", ".join(spaces.names()))
     if "OPTIMISERS" in text:
-        return text.replace("OPTIMISERS", ", ".join(_optimisers()))
+        return text.replace("OPTIMISERS", ", ".join(optimisers))
     return text
 
 
@@ -281,3 +254,13 @@ def identity(settings: Any, *apart: str) -> dict[str, Any]:
 
 
 SECTIONS: Mapping[str, type] = {"search": SearchSettings, "retrain": RetrainSettings}
+
+
+def checked_sections(found: Mapping[str, Any], where: str = "{}") -> dict[str, Any]:
+    """Settings whose `search` and `retrain` are checked as well."""
+    return {
+        name: given(SECTIONS[name], value, f"{where.format(name)}: {{}}")
+        if name in SECTIONS and isinstance(value, Mapping)
+        else value
+        for name, value in found.items()
+    }

@@ -30,7 +30,10 @@ def read_digits() -> Pools:
     return images.astype(np.uint8), digits.target.astype(np.int64), len(images)
 
 
-def download(name: str, root: str | Path | None) -> Pools:
+def download(
+    name: str, root: str | Path | None
+) -> tuple[NDArray[np.uint8], Targets, int, tuple[str, ...]]:
+    """Images, labels, size of the train pool, and names of the classes."""
     import torchvision.datasets
 
     root = Path(root or environ.get("LANAS_DATA") or "~/.cache/lanas").expanduser()
@@ -48,7 +51,7 @@ def download(name: str, root: str | Path | None) -> Pools:
         socket.setdefaulttimeout(before)
     x = np.concatenate([np.asarray(train.data), np.asarray(test.data)])
     y = np.concatenate([np.asarray(train.targets), np.asarray(test.targets)])
-    return x, y.astype(np.int64), len(train)
+    return x, y.astype(np.int64), len(train), tuple(train.classes)
 
 
 def read_npz(path: Path, task: Task | None) -> tuple[NDArray[np.uint8], Targets, int, Task]:
@@ -84,7 +87,8 @@ def read_npz(path: Path, task: Task | None) -> tuple[NDArray[np.uint8], Targets,
     return np.concatenate([x, x_test]), targets, len(x), task
 
 
-def read_folder(path: Path) -> tuple[list[str], Indices, int]:
+def read_folder(path: Path) -> tuple[list[str], Indices, int, tuple[str, ...]]:
+    """Files, labels, size of the train pool, and names of the classes."""
     from torchvision.datasets import ImageFolder
 
     try:
@@ -100,4 +104,5 @@ def read_folder(path: Path) -> tuple[list[str], Indices, int]:
             f"of them has {', '.join(differing[:5])}"
         )
     samples = train.samples + test.samples
-    return [file for file, _ in samples], np.array([label for _, label in samples]), len(train)
+    labels = np.array([label for _, label in samples])
+    return [file for file, _ in samples], labels, len(train), tuple(train.classes)

@@ -23,6 +23,7 @@ from lanas.errors import UserError
 from supernet.data import readers
 from supernet.data.augment import Augment
 from supernet.data.files import Files, torch_seed
+from supernet.data.kept import digest_of_arrays, digest_of_files
 from supernet.data.splits import SPLITS, Indices, check_splits, divide
 from supernet.data.tasks import Classification, Targets, Task
 
@@ -45,7 +46,8 @@ class Data:
     0..1, of the train split (of ImageNet for an image folder). splits: "train" (in random order),
     "val" and "test" as int64 indices into the whole, which is the train pool and after it the test
     pool. flip: whether mirrored images make sense. images: uint8 [n, c, h, w], or files to decode.
-    targets: [n, ...], as the task has them.
+    targets: [n, ...], as the task has them. digest: SHA-256 of what was read, before any resizing
+    (`supernet.data.kept`). class_names: in the order of outputs; empty where there are none.
     """
 
     name: str
@@ -57,6 +59,8 @@ class Data:
     flip: bool
     images: Tensor | Files
     targets: Tensor
+    digest: str
+    class_names: tuple[str, ...] = ()
 
     @property
     def crop(self) -> int:
@@ -191,11 +195,13 @@ def load(
         raise UserError(f"data {name!r} has its own task; one of your own goes with an .npz file")
     images: Tensor | Files
     if name not in NAMES and path.is_dir():
-        paths, y, pool = readers.read_folder(path)
+        paths, y, pool, names = readers.read_folder(path)
+        digest = digest_of_files(paths, y, path)
         images = Files(paths, image_size or 224, workers)
         shape = (3, images.size, images.size)
     else:
-        x, y, pool, task = _read_arrays(name, path, root, task)
+        x, y, pool, task, names = _read_arrays(name, path, root, task)
+        digest = digest_of_arrays(x, y)
         images = _as_bytes(x, image_size)
         shape = (images.shape[1], images.shape[2], images.shape[3])
     if task is None:
@@ -225,19 +231,22 @@ def load(
         flip=task.augmented and name not in ("digits", "mnist"),
         images=images,
         targets=targets.to(device),
+        digest=digest,
+        class_names=names,
     )
 
 
 def _read_arrays(
     name: str, path: Path, root: str | Path | None, task: Task | None
-) -> tuple[NDArray[np.uint8], Targets, int, Task | None]:
-    """Images, targets, size of the train pool and task of a data set that is no folder."""
+) -> tuple[NDArray[np.uint8], Targets, int, Task | None, tuple[str, ...]]:
+    """Images, targets, size of the train pool, task, names of classes of what is no folder."""
     if name == "digits":
-        return *readers.read_digits(), None
+        return *readers.read_digits(), None, tuple("0123456789")
     if name in NAMES:
-        return *readers.download(name, root), None
+        x, y, pool, names = readers.download(name, root)
+        return x, y, pool, None, names
     if path.is_file():
-        return readers.read_npz(path, task)
+        return *readers.read_npz(path, task), ()
     raise UserError(
         f"data {name!r}: it is one of {', '.join(NAMES)}, "
         "or a path to an .npz file or an image folder"

@@ -61,13 +61,26 @@ def load_weights(net: nn.Module, path: Path) -> None:
 
 
 class Deployed(nn.Module):
-    """A network that normalises: images float32 [n, channels, h, w] in 0..1 to logits."""
+    """A network that normalises: images float32 [n, channels, h, w] in 0..1 to logits.
+
+    folder: where its files are. result: what result.json there holds; empty before it is written.
+    """
 
     mean: Tensor
     std: Tensor
+    folder: Path | None
+    result: dict[str, Any]
 
-    def __init__(self, net: nn.Module, mean: Tensor, std: Tensor) -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        mean: Tensor,
+        std: Tensor,
+        folder: Path | None = None,
+        result: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__()
+        self.folder, self.result = folder, result or {}
         self.net = net
         self.register_buffer("mean", mean.detach().float().reshape(-1, 1, 1))
         self.register_buffer("std", std.detach().float().reshape(-1, 1, 1))

@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from lanas.optimiser import Optimiser
 from lanas.pareto import front
@@ -93,7 +94,7 @@ def result_table(
     own = shown_score(score, metrics)
     heads = ["trial", own.head, *(column.head for column in columns)]
     for head in [*heads, *(["ms measured"] if measure else [])]:
-        table.add_column(head, justify="right")
+        table.add_column(Text(head), justify="right")
     table.add_column("architecture", overflow="fold")
     for i in order:
         trial = trials[i]
@@ -102,7 +103,8 @@ def result_table(
             column(trial.measured.get(name)) for name, column in zip(names, columns, strict=True)
         ]
         cells += [f"{measure(trial.arch):.3f}"] if measure else []
-        table.add_row(str(i), *cells, optimiser.space.words(trial.arch).replace(",", ", "))
+        words = optimiser.space.words(trial.arch).replace(",", ", ")
+        table.add_row(str(i), *cells, Text(words))  # a text such as mb[e6] is no markup
     return table
 
 
@@ -116,6 +118,21 @@ def _measured(trials: Sequence[Trial], leave_out: Sequence[str]) -> list[str]:
 def cheapest(trials: Sequence[Trial]) -> Floats:
     """What decides between equals, least first: MACs, 0 where they were not counted, [n]."""
     return np.array([trial.measured.get("macs", 0.0) for trial in trials])
+
+
+def meant(score: Score) -> str | None:
+    """What a score is, where it is more than one measurement that goes by its name."""
+    percent = score.settings.get("size_prior")
+    if score.name != "soft" and not percent:
+        return None
+    soft = "the mean probability of the right class at temperature 0.5 (--score)"
+    words = soft if score.name == "soft" else score.name
+    if percent:
+        words += (
+            f", with {percent:g} percent of the error less for every doubling of the MACs "
+            "from the space's median (--size-prior)"
+        )
+    return f"score: {words}"
 
 
 def failures(trials: Sequence[Trial]) -> str | None:

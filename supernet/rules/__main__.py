@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from supernet import spaces
-from supernet.cli import arguments as cli
+from supernet.cli import main as cli
 from supernet.cli.parsing import parse, parser
 from supernet.cli.settings import SizeSettings
 from supernet.settings import AtLeast, make

@@ -1,6 +1,6 @@
 """Training on several devices of one machine: a process each, watched by the one that was typed.
 
-    launch(__file__, 4)    # runs the command four times, each with its number in LOCAL_RANK
+    launch(command, 4)    # runs it four times, each with its number in LOCAL_RANK
 
 Each process draws the same architectures, takes its own share of every batch, and before the
 optimiser's step the gradients that exist are averaged: once a step, in one message, whatever
@@ -29,8 +29,8 @@ GRACE = 1.0  # seconds in which processes that fail together may end before they
 # -- starting and watching -----------------------------------------------------------------------
 
 
-def launch(script: str, count: int) -> None:
-    """Run this command in `count` processes and wait for all.
+def launch(command: Sequence[str], count: int) -> None:
+    """Run a command in `count` processes and wait for all.
 
     What the first prints is shown. Where one fails all are ended, and this process ends as that
     one did, with what it said; UserError where it was killed. None outlives this process.
@@ -40,12 +40,13 @@ def launch(script: str, count: int) -> None:
         port = free.getsockname()[1]
     processes: list[subprocess.Popen[bytes]] = []
     said: list[BinaryIO] = [tempfile.TemporaryFile() for _ in range(count)]
+    found = {"PYTHONPATH": os.pathsep.join(sys.path)}  # what is imported here is found there
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     try:
         for number in range(count):
             process = subprocess.Popen(
-                [sys.executable, script, *sys.argv[1:]],
-                env=os.environ | address | {"LOCAL_RANK": str(number), WATCHED: "1"},
+                command,
+                env=os.environ | address | found | {"LOCAL_RANK": str(number), WATCHED: "1"},
                 stdin=subprocess.PIPE,  # closes when this process ends, however it ends
                 stdout=None if number == 0 else subprocess.DEVNULL,
                 stderr=said[number],

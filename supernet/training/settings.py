@@ -1,68 +1,93 @@
-"""Settings of a training: each stands here alone, with its type, bounds, default and meaning."""
+"""Settings of a training: each stands here alone. Imports no torch."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from lanas.bounds import OneOf, Within, check_bounds
+from lanas.errors import UserError
+from supernet.settings import AtLeast
 
 if TYPE_CHECKING:
-    pass
+    from supernet.data.augment import Augment
+    from supernet.data.sets import Data
+    from supernet.data.tasks import Task
 
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
-    """How a network is trained, a supernet or one architecture alone.
+    """Training"""
 
-    epochs: passes over the training images
-    batch_size: images of a batch, of all devices together
-    accumulate: batches of one step, run one after the other to spare memory
-    opt: optimiser of weights, as timm names it: sgd (with Nesterov's momentum), adamw, lamb, ...
-    lr: peak learning rate
-    momentum: momentum, of optimisers that have one
-    opt_betas: betas of optimisers that have them; by default the optimiser's own
-    opt_eps: epsilon of optimisers that have one; by default the optimiser's own
-    weight_decay: weight decay, not on norms and biases
-    layer_decay: factor of the learning rate from each group of layers to the one before it
-    warmup: epochs of linear warm-up, at most half of all; then the learning rate falls by a cosine
-    clip: largest gradient norm; 0 for no limit
-    label_smoothing: label smoothing, 0 to 1
-    crop: pixels by which an image is shifted at random; by default an eighth of its height
-    flip: mirror every second image at random; by default as is usual for the data
-    cutout: side in pixels of a square that is left out; 0 for none
-    teacher: labels, largest (first path of a sandwich step), a timm model, or a retrain.py folder
-    teacher_weights: weights of a timm teacher: pretrained, or the file of a checkpoint
-    distill: weight of the distillation loss, 0 to 1; the rest is the loss on the labels
-    temperature: temperature of the distillation loss
-    precision: 32, bf16 or fp16
-    seed: random seed
-
-    Raises UserError, in one line, where a value is outside of its bounds.
-    """
-
-    epochs: Annotated[int, Within(1)] = 60
-    batch_size: Annotated[int, Within(1)] = 64
-    accumulate: Annotated[int, Within(1)] = 1
+    epochs: Annotated[int, AtLeast(1)] = 60
+    """passes over the images"""
+    batch_size: Annotated[int, AtLeast(1)] = 64
+    """images in a batch, all devices together"""
+    accumulate: Annotated[int, AtLeast(1)] = 1
+    """batches in a step, one after the other, to spare memory"""
     opt: str = "sgd"
-    lr: Annotated[float, Within(0.0)] = 0.05
-    momentum: Annotated[float, Within(0.0, below=1.0)] = 0.9
-    opt_betas: tuple[float, ...] | None = None
-    opt_eps: Annotated[float, Within(0.0)] | None = None
-    weight_decay: Annotated[float, Within(0.0)] = 5e-4
-    layer_decay: Annotated[float, Within(0.0, most=1.0)] = 1.0
-    warmup: Annotated[float, Within(0.0)] = 2.0
-    clip: Annotated[float, Within(0.0)] = 5.0
-    label_smoothing: Annotated[float, Within(0.0, below=1.0)] = 0.0
-    crop: Annotated[int, Within(0)] | None = None
+    """optimiser of weights, by timm's name: sgd (with Nesterov momentum), adamw, lamb, ..."""
+    lr: Annotated[float, AtLeast(0)] = 0.05
+    """peak learning rate"""
+    momentum: Annotated[float, AtLeast(0, below=1)] = 0.9
+    """momentum of optimisers that have one"""
+    opt_betas: Annotated[tuple[float, ...] | None, AtLeast(0, below=1)] = None
+    """betas of optimisers that have them, as 0.9,0.98; null: the optimiser's own"""
+    opt_eps: Annotated[float | None, AtLeast(0)] = None
+    """epsilon of optimisers that have one; null: the optimiser's own"""
+    weight_decay: Annotated[float, AtLeast(0)] = 5e-4
+    """weight decay of weights; norms and biases have none"""
+    layer_decay: Annotated[float, AtLeast(0, most=1)] = 1.0
+    """factor of the learning rate from each layer to the one before it; 1: none"""
+    warmup: Annotated[float, AtLeast(0)] = 2.0
+    """epochs of linear warm-up, at most half of all; then the rate falls by a cosine"""
+    clip: Annotated[float, AtLeast(0)] = 5.0
+    """largest norm of the gradient; 0: no clipping"""
+    label_smoothing: Annotated[float, AtLeast(0, below=1)] = 0.0
+    """label smoothing of the loss"""
+    crop: Annotated[int | None, AtLeast(0)] = None
+    """pixels of random shift; null: an eighth of the image"""
     flip: bool | None = None
-    cutout: Annotated[int, Within(0)] = 0
+    """mirror images at random; null: as is usual for the data"""
+    cutout: Annotated[int, AtLeast(0)] = 0
+    """side in pixels of a square that is left out of each image; 0: none"""
     teacher: str | None = None
+    """teacher: labels (none), largest (of a sandwich step), a timm model, or a folder of
+    retrain.py; null: largest with --strategy sandwich, else labels"""
     teacher_weights: str | None = None
-    distill: Annotated[float, Within(0.0, most=1.0)] = 1.0
-    temperature: Annotated[float, Within(0.01)] = 1.0
-    precision: Annotated[str, OneOf(*PRECISIONS)] = "32"
-    seed: Annotated[int, Within(0)] = 0
+    """weights of a timm teacher: pretrained, or the file of a checkpoint"""
+    distill: Annotated[float, AtLeast(0, most=1)] = 1.0
+    """weight of the distillation loss, 0 to 1"""
+    temperature: Annotated[float, AtLeast(0.01)] = 1.0
+    """temperature of the teacher's labels"""
+    precision: Literal["32", "bf16", "fp16"] = "32"
+    """precision of the arithmetic"""
+    seed: Annotated[int, AtLeast(0)] = 0
+    """random seed"""
 
-    def __post_init__(self) -> None:
-        check_bounds(self)
+    def task(self, data: "Data") -> "Task":
+        """The data's task, with the loss of these settings."""
+        return data.task.training(self.label_smoothing, self.temperature)
+
+    def augment(self, data: "Data") -> "Augment":
+        """What is drawn at random on an image's way into the network."""
+        from supernet.data.augment import Augment
+
+        crop = data.crop if self.crop is None else self.crop
+        return Augment(data, crop=crop, flip=self.flip, cutout=self.cutout)
+
+    def check(self, data: "Data", split: str, devices: int = 1) -> None:
+        """UserError, in one line, where a setting does not fit the data, its device or timm."""
+        from supernet.training.weights import check_optimiser
+
+        if self.precision == "fp16" and data.device.type == "cpu":
+            raise UserError("precision 'fp16' needs a GPU; on the processor it is one of 32, bf16")
+        data.batches(split, self.batch_size, drop_last=True, share=(0, devices))
+        step, there = self.batch_size * self.accumulate, len(data.batches(split, 1))
+        if step > there:
+            raise UserError(
+                f"--accumulate {self.accumulate} batches of {self.batch_size} images are "
+                f"{step} a step; allowed is up to {there}, the images of {split}"
+            )
+        self.task(data)
+        self.augment(data)
+        check_optimiser(self)

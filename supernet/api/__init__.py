@@ -1,0 +1,9 @@
+"""The verbs of the product for Python: what the three scripts call (docs/api.md)."""
+
+from supernet.api.loading import load
+from supernet.api.retraining import retrain, select
+from supernet.api.searching import Found, search
+from supernet.api.training import train
+from supernet.run import Run
+
+__all__ = ["Found", "Run", "load", "retrain", "search", "select", "train"]

@@ -1,0 +1,232 @@
+"""What the verbs share: their settings, the user's paths, the device, the data."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from lanas.errors import UserError
+from supernet.cli.settings import (
+    SECTIONS,
+    DeviceSettings,
+    RetrainSettings,
+    TrainSettings,
+    checked_sections,
+)
+from supernet.process import launched, rank
+from supernet.run import Run, read_json
+from supernet.settings import given, make
+from supernet.spaces import own
+from supernet.training import devices
+
+if TYPE_CHECKING:
+    from supernet.data.sets import Data
+    from supernet.network import Supernet
+    from supernet.training.loop import Training
+
+S = TypeVar("S")
+
+# -- settings ----------------------------------------------------------------------------------
+
+
+def settings(kind: type[S], values: dict[str, Any], *before: dict[str, Any]) -> S:
+    """The settings of a call over those of a recipe; UserError where one is wrong."""
+    return make(kind, *before, checked_sections(given(kind, values)))
+
+
+def defaults(run: Run, section: str) -> dict[str, Any]:
+    """The settings that the recipe of a run has for the script of `section`, checked."""
+    values = read_json(run.defaults_file).get(section, {})
+    return given(SECTIONS[section], values, f"{run.defaults_file}: {section}: {{}}")
+
+
+def absolute(path: str | None) -> str | None:
+    """A file or folder as it is found from everywhere; what is none, as a name, stays."""
+    if path is None or not os.path.exists(os.path.expanduser(path)):
+        return path
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def say(text: str) -> None:
+    """Print a line; of several processes the first alone."""
+    if rank() == 0:
+        print(text, flush=True)
+
+
+def say_where_space_has_changed(run: Run) -> None:
+    """One line where the file of a space of the user's own is no longer what it was."""
+    network = run.config["network"]
+    family = network.get("family", network.get("name")) if isinstance(network, dict) else None
+    if said := own.notice(str(family), run.path):
+        say(said)
+
+
+# -- device ------------------------------------------------------------------------------------
+
+
+def device(args: DeviceSettings) -> str:
+    """Set the threads and give the device; UserError where this machine has none such.
+
+    Of several devices it is the one of this process.
+    """
+    import torch
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    name = f"cuda:{args.device}" if args.device.isdecimal() else args.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if launched() and name == "cuda":
+        return f"cuda:{rank()}"
+    kind, _, index = name.partition(":")
+    present = {"cpu": 1, "cuda": torch.cuda.device_count()}
+    if present.get(kind, 0) and (not index or (index.isdecimal() and int(index) < present[kind])):
+        return name
+    here = ", ".join(["auto", *(kind for kind, count in present.items() if count)])
+    raise UserError(f"unknown device {args.device!r}; on this machine it is one of {here}")
+
+
+def on_several(
+    verb: str, run: Path, args: TrainSettings | RetrainSettings, values: dict[str, Any]
+) -> bool:
+    """Do `verb` in a process a device and wait; False where this process is to do it itself.
+
+    UserError where this machine has too few devices, or they cannot share a batch.
+    """
+    if args.devices == 1:
+        return False
+    if launched():
+        devices.end_with_parent()
+        return False
+    if args.batch_size % args.devices:
+        raise UserError(
+            f"--batch-size {args.batch_size} cannot be shared equally by --devices {args.devices}"
+        )
+    if ":" in args.device or args.device.isdecimal():
+        raise UserError(f"--device {args.device} is one device; --devices {args.devices} need cuda")
+    if args.device != "cpu":
+        import torch
+
+        here = torch.cuda.device_count()
+        if args.device == "cuda" or here:
+            if args.devices > here:
+                raise UserError(f"--devices {args.devices}: this machine has {here} of cuda")
+    call = {"verb": verb, "run": str(run), "settings": values, "prog": sys.argv[0]}
+    devices.launch([sys.executable, "-m", "supernet.api", json.dumps(call)], args.devices)
+    return True
+
+
+# -- data --------------------------------------------------------------------------------------
+
+
+def load_data(
+    run: Run, device: str, workers: int, splits: Any = None, moved: str | None = None
+) -> "Data":
+    """The data that a run's settings name, with the run's own splits where given.
+
+    moved: where it lies now. UserError where it is not there, or where it is not what it was.
+    """
+    from supernet.data.kept import require_same
+    from supernet.data.sets import NAMES, load
+
+    source = moved or run.config["data"]
+    if moved is None and source not in NAMES and splits is not None and not os.path.exists(source):
+        raise UserError(
+            f"data {source} is not there any more ({run.config_file}); put it back, or say where "
+            "it is now by --data"
+        )
+    data = load(
+        source,
+        device=device,
+        image_size=run.config["image_size"],
+        val_fraction=run.config["val_fraction"],
+        seed=run.config["seed"],
+        workers=workers,
+        splits=splits,
+    )
+    if splits is not None:
+        require_same(run.data_file, data)
+    return data
+
+
+# -- training ----------------------------------------------------------------------------------
+
+
+def training(
+    net: "Supernet",
+    data: "Data",
+    args: TrainSettings | RetrainSettings,
+    split: str,
+    drop_path: float = 0.0,
+) -> "Training":
+    """What `fit` runs: a network, its data and the architectures of each step."""
+    from supernet.data.augment import Augment
+    from supernet.training.loop import Training
+
+    check_training(args, data, split)
+    crop = data.crop if args.crop is None else args.crop
+    same = ("epochs", "lr", "momentum", "weight_decay", "warmup", "clip", "seed")
+    kept = {name: getattr(args, name) for name in (*same, "distill", "accumulate")}
+    return Training(
+        net,
+        data,
+        data.task.training(args.label_smoothing, args.temperature),
+        Augment(data, crop=crop, flip=args.flip, cutout=args.cutout),
+        _paths(args, net, data.shape) if isinstance(args, TrainSettings) else _only(net),
+        split=split,
+        batch=args.batch_size,
+        teacher=_teacher(args, data),
+        drop_path=drop_path,
+        **kept,
+    )
+
+
+def check_training(args: TrainSettings | RetrainSettings, data: "Data", split: str) -> None:
+    if args.precision == "fp16" and data.device.type == "cpu":
+        raise UserError("precision 'fp16' needs a GPU; on the processor it is one of 32, bf16")
+    data.batches(split, args.batch_size, drop_last=True)  # raises where that is too large
+    step, there = args.batch_size * args.accumulate, len(data.batches(split, 1))
+    if step > there:
+        raise UserError(
+            f"--accumulate {args.accumulate} batches of {args.batch_size} images are "
+            f"{step} a step; allowed is up to {there}, the images of {split}"
+        )
+
+
+def _only(net: "Supernet") -> Any:
+    return lambda _: [net.space.only()]
+
+
+def _paths(args: TrainSettings, net: Any, shape: tuple[int, int, int]) -> Any:
+    """The strategy that --strategy names, a function of the generator alone."""
+    from functools import partial
+
+    from supernet.score.counted import adding
+    from supernet.score.extremes import extremes
+    from supernet.training.strategies import odds, strategies, weighted
+
+    strategy: Any = partial(strategies[args.strategy], net.space)
+    with own.rules_named(args.space):  # only a space of the user's own has costs that fail
+        if args.strategy == "sandwich":
+            largest, smallest = extremes(net, shape)
+            return partial(strategy, largest=largest, smallest=smallest, random=args.random_paths)
+        adds = adding(net, shape) if args.strategy == "weighted" else None
+    if args.strategy == "weighted" or args.odds is not None:
+        return partial(weighted, net.space, odds=odds(net.space, adds, args.odds))
+    return strategy
+
+
+def _teacher(args: TrainSettings | RetrainSettings, data: "Data") -> Any:
+    """The `teacher` of Training that --teacher names."""
+    sandwich = isinstance(args, TrainSettings) and args.strategy == "sandwich"
+    name = args.teacher or ("largest" if sandwich else "labels")
+    if name == "largest" and not sandwich:
+        raise UserError("--teacher largest is of --strategy sandwich, whose steps have a largest")
+    if name in ("labels", "largest"):
+        if args.teacher_weights is not None:
+            raise UserError(f"--teacher-weights are of a timm model, and --teacher is {name}")
+        return "first" if name == "largest" else None
+    from supernet.training.teachers import load
+
+    return load(name, args.teacher_weights, data)

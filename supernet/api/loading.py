@@ -1,0 +1,38 @@
+"""`supernet.load`: a network that was handed over."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lanas.errors import UserError
+from supernet.run import NetworkFolder, read_json
+
+if TYPE_CHECKING:
+    from supernet.export.formats import Deployed
+
+
+def load(folder: str | Path) -> "Deployed":
+    """The network of a folder that retrain.py made, in evaluation mode.
+
+    It takes images as float32 [n, channels, h, w] in 0..1 and gives outputs [n, outputs]. A network
+    of a space of the user's own is built by the folder's space.py, whose code is run. Its `result`
+    is what result.json holds. Raises UserError where the folder holds no network, or a broken one.
+    """
+    import torch
+
+    from supernet.export.formats import Deployed, load_weights
+    from supernet.spaces import build, kept
+
+    files = NetworkFolder(Path(folder))
+    if not files.config.is_file():
+        raise UserError(f"{str(folder)!r} holds no network: no config.json there")
+    config = read_json(files.config)
+    try:
+        arch = config["arch"] if "arch" in config else config["network"]["arch"]  # of format 1
+        spec, copy = kept(config["network"], files.path, config.get("input"))
+        net = build(spec, copy, arch)
+        mean, std = torch.tensor(config["mean"]), torch.tensor(config["std"])
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{files.config} is of no network: {error!r}") from None
+    load_weights(net, files.weights)
+    result = read_json(files.result) if files.result.is_file() else None
+    return Deployed(net, mean, std, files.path, result).eval()

@@ -1,0 +1,200 @@
+"""What is searched: a space, what evaluates its architectures, what they cost and may cost."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lanas import scores
+from lanas.costs import Budget, Cost, cost_from_data
+from lanas.errors import UserError
+from lanas.scores import PLAIN, Score
+from lanas.space import Arch, Space
+from lanas.trials import Trial
+from supernet.api import common
+from supernet.cli.settings import SearchSettings
+from supernet.run import Run, SearchFolder, read_json, write_json
+
+if TYPE_CHECKING:
+    from supernet.data.sets import Data
+    from supernet.network import Supernet
+    from supernet.score.latency import Fit
+
+SCORES = ("accuracy", "soft")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A space, what scores its architectures, and what they may cost.
+
+    budgets hold by construction where a cost is a sum of tables, predicates where not. score: what
+    is maximised. measure: the real latency of an architecture in ms, where there is a network.
+    fitted: the latency that was measured for this search. counted: costs that belong to the run.
+    """
+
+    space: Space
+    evaluate: Callable[[Sequence[Arch]], Iterator[Trial]]
+    costs: tuple[str, ...]
+    score: Score = PLAIN
+    budgets: tuple[Budget, ...] = ()
+    predicates: Sequence[Any] = ()
+    measure: Callable[[Arch], float] | None = None
+    fitted: "Fit | None" = None
+    counted: dict[str, Cost] = field(default_factory=dict)
+
+    def keep(self, run: Run, folder: SearchFolder) -> None:
+        """Put what was counted and measured on disk, so that a search that goes on has the same."""
+        if self.counted and not run.costs_file.is_file():
+            write_json(run.costs_file, {name: c.to_data() for name, c in self.counted.items()})
+        if self.fitted is not None:
+            from supernet.score.latency import save_fit
+
+            save_fit(folder.latency, self.fitted)
+
+
+def limits(args: SearchSettings) -> dict[str, float]:
+    """The budgets given, by the name of the cost."""
+    given = {"macs": args.max_macs, "params": args.max_params, "latency": args.max_latency}
+    return {name: limit for name, limit in given.items() if limit is not None}
+
+
+def objectives(args: SearchSettings, costs: Iterable[str]) -> list[str]:
+    """The objectives by the names that a trial has; UserError where there is no such cost."""
+    known = {"accuracy": "score", **{name: name for name in costs}}
+    for name in args.objective:
+        one_of("objective", name, known)
+    return [known[name] for name in dict.fromkeys(args.objective or ["accuracy"])]
+
+
+def one_of(what: str, given: str, allowed: Iterable[str]) -> None:
+    """UserError where `given` is not one of `allowed`."""
+    if given not in allowed:
+        raise UserError(f"unknown {what} {given!r}; it is one of {', '.join(allowed)}")
+
+
+# -- a table of known results ------------------------------------------------------------------
+
+
+def of_table(args: SearchSettings) -> Problem:
+    """A complete table of known results: no supernet, thousands of trials a second."""
+    from lanas.table import Table
+    from supernet.network import NetworkSpec
+    from supernet.spaces import space_of
+
+    if args.size_prior is not None:
+        raise UserError("--size-prior is of a supernet's scores; leave it out with --table")
+    space = space_of(NetworkSpec(args.space, (3, 32, 32), 10))
+    pairs = [cost.partition("=") for cost in args.cost]
+    columns = {name: column or name for name, _, column in pairs} or None
+    table = Table.load(str(args.table), space, score=args.score or "score", costs=columns)
+    for name in limits(args):
+        one_of("cost", name, table.costs)
+    predicates = [table.within(name, limit) for name, limit in limits(args).items()]
+    return Problem(space, table, tuple(table.costs), predicates=predicates)
+
+
+# -- a supernet --------------------------------------------------------------------------------
+
+
+def of_supernet(run: Run, args: SearchSettings, device: str, folder: SearchFolder) -> Problem:
+    """The run's trained supernet, scored on its val split."""
+    run.require_supernet()
+    if args.score is not None:
+        one_of("score", args.score, SCORES)
+
+    from supernet import spaces
+    from supernet.data.splits import read_splits
+    from supernet.export.formats import load_weights
+    from supernet.score.inherited import SupernetEvaluator
+    from supernet.score.latency import measure
+
+    data = common.load_data(run, device, args.workers, read_splits(run.splits_file), args.data)
+    supernet = spaces.build(*spaces.kept(run.config["network"], run.path, data.shape))
+    load_weights(supernet, run.weights)
+    supernet.to(device)
+    costs = _costs(run, supernet, data)
+    objectives(args, [*costs, "latency"])
+    fitted = None
+    if wants_latency := "latency" in (*args.objective, *limits(args)):
+        costs["latency"], fitted = _latency(args, supernet, folder, costs["macs"])
+
+    def real(arch: Arch) -> float:
+        return measure(supernet, supernet.input_shape(arch), args.latency_batch, arch)["median_ms"]
+
+    images = {"split": args.split, "images": args.calibration_images}
+    return Problem(
+        supernet.space,
+        SupernetEvaluator(supernet, data, costs, **images),  # type: ignore[arg-type]
+        tuple(costs),
+        score_of(args, data, supernet.space, costs["macs"]),
+        within(supernet.space, costs, limits(args)),
+        measure=real if wants_latency else None,
+        fitted=fitted,
+        counted={name: costs[name] for name in costs if name != "latency"},
+    )
+
+
+def _costs(run: Run, supernet: "Supernet", data: "Data") -> dict[str, Cost]:
+    """What architectures cost, as the run keeps it, or counted."""
+    from supernet.score import counted
+    from supernet.spaces import own
+
+    if run.costs_file.is_file():
+        kept = read_json(run.costs_file)
+        return {name: cost_from_data(each, supernet.space) for name, each in kept.items()}
+    with own.rules_named(supernet.spec.family):  # only a space of the user's own fails
+        return counted.of_supernet(supernet, data.shape)
+
+
+def score_of(args: SearchSettings, data: "Data", space: Space, macs: Cost) -> Score:
+    """What is maximised, frozen: with the coefficients of this space."""
+    from supernet.score import counted
+
+    return scores.make(
+        data.task.soft if args.score == "soft" else data.task.metric,
+        size_prior=args.size_prior,
+        median_macs=counted.median_of(space, macs),
+        lower=not data.task.higher,
+    )
+
+
+def _latency(
+    args: SearchSettings, supernet: "Supernet", folder: SearchFolder, macs: Cost
+) -> "tuple[Cost, Fit | None]":
+    """Latency on this device: read from a table, measured, or as it was when the search began."""
+    from supernet.score.latency import fit, load_fit, read_table
+
+    if args.latency_table:
+        return read_table(Path(args.latency_table), supernet.space), None
+    if folder.latency.is_file():
+        fitted = load_fit(folder.latency, supernet.space)
+    else:
+        common.say(f"measuring latency, batch {args.latency_batch}, on this device")
+        fitted = fit(supernet, batch=args.latency_batch, seed=args.seed, macs=macs)
+    common.say(
+        f"latency, a sum over choices, of {fitted.measured} architectures measured: off by "
+        f"{100 * fitted.median_error:.1f} % in the median and by {100 * fitted.max_error:.1f} % at "
+        "most on those held out"
+    )
+    return fitted.cost, fitted
+
+
+def within(space: Space, costs: dict[str, Cost], limits: dict[str, float]) -> tuple[Budget, ...]:
+    """The budgets; UserError that names the smallest cost that something has."""
+    from lanas.region import within
+    from lanas.solve import smallest
+
+    budgets: list[Budget] = []
+    for name, limit in limits.items():
+        least = smallest(space, within(space, budgets), cost := costs[name])
+        assert least.arch is not None  # something meets the budgets before
+        if least.bound > limit:
+            given = ", ".join(f"--max-{other} {limits[other]:g}" for other in limits)
+            at_least = "" if least.exact else "at least "
+            value = f"{at_least}{least.bound:.10g}"
+            raise UserError(
+                f"{given}: no architecture meets that; the smallest {name} of one that meets "
+                f"the rest is {value} ({space.words(least.arch)})"
+            )
+        budgets.append(Budget(cost, limit))
+    return tuple(budgets)

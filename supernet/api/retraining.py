@@ -1,0 +1,274 @@
+"""`supernet.retrain`: one architecture trained from scratch, tested once, handed over as files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lanas.errors import UserError
+from lanas.space import Arch, Space, arch_id, as_tuples
+from supernet.api import common
+from supernet.cli.settings import RetrainSettings, identity
+from supernet.process import rank
+from supernet.provenance import recorded
+from supernet.run import NetworkFolder, Run, atomic, lock, settle, settled, write_json
+
+if TYPE_CHECKING:
+    from supernet.data.sets import Data
+    from supernet.export.formats import Deployed
+    from supernet.network import Supernet
+
+APART = ("arch", "search_tag", "score", "tag", "data")  # do not make another training
+
+# -- which architecture ------------------------------------------------------------------------
+
+
+def select(
+    run: str | Path | Run, arch: str | Sequence[int] | None = None, **settings: Any
+) -> list[Arch]:
+    """The architectures that `arch` names, each once; UserError where there are none such.
+
+    arch: best or top:K of a search, or the number of a trial there; random:K; an architecture in
+    words, or as indices. settings: those of `retrain`; `search_tag` names the search, `score` the
+    score that ranks in place of the search's own, `seed` is that of random.
+    """
+    run = Run.open(run)
+    space = space_of(run)
+    if arch is not None and not isinstance(arch, str):
+        return as_tuples(space.canonical([space.check(tuple(arch))]))
+    typed = settings | ({} if arch is None else {"arch": arch})
+    args = common.settings(RetrainSettings, typed, common.defaults(run, "retrain"))
+    return _named(run, args.arch, space, args)
+
+
+def _named(run: Run, arch: str, space: Space, args: RetrainSettings) -> list[Arch]:
+    kind, _, count = arch.partition(":")
+    if kind in ("random", "top") and count.isdecimal() and int(count) == 0:
+        raise UserError(f"--arch {arch}: give a number of at least 1")
+    if kind == "random" and count.isdecimal():
+        rng = np.random.default_rng(args.seed)
+        drawn = as_tuples(space.canonical(space.sample(rng, 20 * int(count) + 100)))
+        found = list(dict.fromkeys(drawn))[: int(count)]
+        return _enough(arch, found, f"draws of {space.name} found {len(found)} different networks")
+    if arch == "best" or (kind == "top" and count.isdecimal()) or arch.isdecimal():
+        return _of_search(run, arch, space, args.search_tag, args.score)
+    if "=" not in arch and "-" not in arch:
+        raise UserError(
+            f"--arch {arch!r}: allowed is best, top:K, random:K, a trial's number or an "
+            f"architecture such as {space.words((0,) * len(space.choices))}"
+        )
+    return as_tuples(space.canonical([space.parse(arch)]))
+
+
+def space_of(run: Run) -> Space:
+    """The search space of a run; nothing is built and no data read."""
+    from supernet import spaces
+
+    inputs = None
+    if run.format == 1:  # which does not keep the size of an input, and no space depends on it
+        inputs = (run.config["network"].get("channels", 1), 1, 1)
+    spec, copy = spaces.kept(run.config["network"], run.path, inputs)
+    return spaces.space_of(spec, copy)
+
+
+def _of_search(run: Run, arch: str, space: Space, search_tag: str, score: str | None) -> list[Arch]:
+    """best, top:K or a trial's number, of a search that was made."""
+    from lanas.rank import ranked
+    from supernet.api.searching import told
+
+    log, by = told(run, search_tag, score)
+    if not log:
+        path = run.search(search_tag).trials
+        raise UserError(f"--arch {arch}: {path} has no trials yet; run search.py first")
+    for trial in log:
+        space.check(trial.arch)
+    if arch.isdecimal():
+        if int(arch) >= len(log):
+            raise UserError(f"--arch {arch}: trials are 0 to {len(log) - 1}")
+        return [log[int(arch)].arch]
+    count = int(arch.partition(":")[2] or 1)
+    found = [row.trial.arch for row in ranked(log, by)[:count]]
+    path = run.search(search_tag).trials
+    return _enough(arch, found, f"{path} has {len(found)} trials with a score")
+
+
+def _enough(text: str, found: list[Arch], there: str) -> list[Arch]:
+    """`found`; UserError where it is fewer than `text`, top:K or random:K, asks for."""
+    if len(found) < int(text.partition(":")[2] or 1):
+        raise UserError(f"--arch {text}: {there}")
+    return found
+
+
+# -- the training ------------------------------------------------------------------------------
+
+
+def retrain(
+    run: str | Path | Run, arch: str | Sequence[int] = "best", **settings: Any
+) -> "Deployed":
+    """Train one architecture from scratch on train and val, test it once, hand it over as files.
+
+    arch: as of `select`, which has to name one. settings: the flags of retrain.py by their names,
+    with _ for -; they win over the recipe of the run. Returns the network, which takes images as
+    float32 [n, channels, h, w] in 0..1; its `result` is what result.json of its `folder` holds.
+    What has been trained is not trained again. Raises UserError, in one line.
+    """
+    run = Run.open(run)
+    args = common.settings(RetrainSettings, settings, common.defaults(run, "retrain"))
+    run.require_supernet()
+    archs = select(run, arch, **settings)
+    if len(archs) > 1:
+        raise UserError(f"{arch} names {len(archs)} architectures; retrain one at a time")
+    folder = run.network(arch_id(archs[0]), args.tag)
+    given = {**common.defaults(run, "retrain"), **settings, "arch": arch_id(archs[0])}
+    if not common.on_several("retrain", run.path, args, given):
+        net = _retrain(run, args, archs[0], folder)
+        if rank():
+            return net
+    from supernet.api.loading import load
+
+    return load(folder.path)
+
+
+def _retrain(run: Run, args: RetrainSettings, arch: Arch, folder: NetworkFolder) -> "Deployed":
+    device = common.device(args)
+
+    import torch
+
+    from supernet import spaces
+    from supernet.data.splits import read_splits
+    from supernet.export.formats import Deployed, load_weights
+    from supernet.network import inherited
+    from supernet.training.loop import checkpoint_in, fit
+
+    kept = identity(args, *APART)
+    splits = read_splits(run.splits_file)
+    data = common.load_data(run, device, args.workers, splits, args.data)
+    spec, copy = spaces.kept(run.config["network"], run.path, data.shape)
+    common.check_training(args, data, "train+val")  # what is wrong is said first
+    with torch.device("meta"):
+        check_extras(args, spaces.build(spec, copy, arch))
+    settled(folder.settings, kept)
+
+    # -- network --
+    torch.manual_seed(args.seed)
+    net = spaces.build(spec, copy, arch)
+    if args.inherit:
+        whole = spaces.build(spec, copy)
+        load_weights(whole, run.weights)
+        net.load_state_dict(inherited(net, whole))
+    if args.auxiliary:
+        net.add_auxiliary()
+    net.to(device)
+    checkpoint_in(folder.path, net)  # raises before anything is written
+
+    # -- fit --
+    where = {"device": device, "devices": args.devices, "threads": torch.get_num_threads()}
+    with lock(folder.path):
+        settle(folder.settings, kept)
+        if not folder.result.is_file():
+            common.say(f"retraining {spaces.space_of(spec, copy).words(arch)}")
+            with recorded(run, "retrain", folder=folder.path.name, seed=args.seed, **where):
+                module = common.training(net, data, args, "train+val", drop_path=args.drop_path)
+                fit(
+                    module,
+                    folder.path,
+                    device=device,
+                    precision=args.precision,
+                    devices=args.devices,
+                )
+                if args.auxiliary:
+                    net.remove_auxiliary()  # it has done its part
+                if rank() == 0:  # the first of several devices measures and exports
+                    write_json(folder.result, _hand_over(run, net.eval(), arch, data, folder))
+    return Deployed(net, data.mean, data.std, folder.path).eval()
+
+
+def _hand_over(
+    run: Run, net: "Supernet", arch: Arch, data: "Data", folder: NetworkFolder
+) -> dict[str, Any]:
+    """Write the files of a trained network and measure it; the test split is read here."""
+    import torch
+
+    from supernet.api.loading import load
+    from supernet.export.formats import export
+    from supernet.score.counted import count
+    from supernet.score.latency import measure
+    from supernet.spaces import own
+
+    shape = net.input_shape()
+    config = {
+        "network": net.spec.to_data(),
+        "arch": arch,
+        "data": data.name,
+        "classes": list(data.class_names),
+        "input": list(shape),
+        "mean": data.mean.tolist(),
+        "std": data.std.tolist(),
+    }
+    own.keep(run.own_space, folder.path)
+    device = data.device
+    images = next(iter(data.batches("test", 64)))[0]
+    differences = export(net, folder.path, config, images, load)
+    if (drawing := net.drawing(net.space.only())) is not None:
+        write_json(folder.drawing, drawing)
+
+    # -- test, once --
+    net.to(device)
+    latency = {f"batch {n}": measure(net, shape, n) for n in (1, 64)}
+    measured = tested(net, data, folder)
+    return {
+        "arch": arch,
+        "words": net.space.name + ": " + net.space.words(net.space.only()),
+        "metric": data.task.metric,
+        "test": measured[data.task.metric],
+        "measured": measured,
+        "test_images": len(data.splits["test"]),
+        **count(net, shape),
+        "latency": {"device": str(device), "threads": torch.get_num_threads(), **latency},
+        "difference_of_logits": differences,
+    }
+
+
+def tested(net: "Supernet", data: "Data", folder: NetworkFolder) -> dict[str, float]:
+    """Every metric of the task on test, whose outputs and targets are kept beside the network.
+
+    Outputs float32 [n, outputs]; of a task by pixel the class of each, [n, h, w].
+    """
+    import torch
+    from torch import Tensor
+
+    from supernet.score.inherited import score
+
+    outputs: list[Tensor] = []
+
+    def predict(x: Tensor) -> Tensor:
+        output: Tensor = net(x)
+        outputs.append(output.float() if output.ndim == 2 else output.argmax(1).to(torch.int16))
+        return output
+
+    measured = score(predict, data.batches("test", 256), data)
+    indices = data.splits["test"]
+    with atomic(folder.predictions) as file:
+        np.savez_compressed(
+            file,
+            outputs=torch.cat(outputs).cpu().numpy(),
+            targets=data.targets[torch.from_numpy(indices).to(data.device)].cpu().numpy(),
+            indices=indices,
+        )
+    return measured
+
+
+def check_extras(args: RetrainSettings, net: "Supernet") -> None:
+    """UserError where the network has no place for --drop-path or --auxiliary."""
+    there = net.training_extras()
+    if args.drop_path and "drop_path" not in there:
+        raise UserError(
+            f"--drop-path {args.drop_path}: networks of {net.space.name} have no path to drop, "
+            "those of nasnet have; leave it out"
+        )
+    if args.auxiliary and "auxiliary" not in there:
+        raise UserError(
+            f"--auxiliary: networks of {net.space.name} have no auxiliary head, those of nasnet "
+            "have; leave it out"
+        )

@@ -1,0 +1,35 @@
+"""How a script ends: what the user can mend is one line, without a traceback."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+from lanas.errors import UserError
+from supernet.spaces import own
+
+
+def main(body: Callable[[], None]) -> None:
+    """Run a script: what the user can mend is one line and exit status 2, no traceback.
+
+    Ctrl-C and SIGTERM stop it with one line and exit status 130.
+    """
+    # torch's threads spin while they wait, and forward and backward have a set each: on a machine
+    # with other work a step takes a hundred times longer. Read when torch is first imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    script = sys.argv[0].rsplit("/", 1)[-1]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        body()
+    except (UserError, OSError) as error:
+        print(f"{script}: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        sys.exit(2)
+    except Exception as error:
+        if (line := own.blamed(error)) is None:
+            raise
+        print(f"{script}: error: {line}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        after = "\n" if sys.stderr.isatty() else ""  # the ^C that a terminal shows
+        print(f"{after}{script}: stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
