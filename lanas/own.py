@@ -146,6 +146,12 @@ def found(what: str, name: str) -> object:
     return thing
 
 
+def digest(what: str, name: str) -> str:
+    """What tells one content of the file of `FILE.py:NAME` or `module:NAME` from another."""
+    file = source(what, resolve(what, name.rpartition(":")[0]))
+    return "" if file is None else hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+
+
 def subclass(what: str, name: str, kind: type[K]) -> type[K]:
     """The class that `name` names; UserError where it is no subclass of `kind`."""
     thing = found(what, name)

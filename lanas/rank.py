@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lanas import own
 from lanas.errors import UserError
 from lanas.events import Searched, read_search
 from lanas.lines import read_object
@@ -68,14 +69,16 @@ def rescored(searched: Searched, score: Score) -> list[Row]:
 def score_of(searched: Searched, name: str | None, size_prior: float | None = None) -> Score:
     """The score of a name: of a ranking that is kept beside the log, of a formula, a measurement.
 
-    None is the search's own. Or it is a JSON file of a score (`Score.to_data`), for one that was
-    learned. A size_prior counts from the median of the space where the search has noted it
-    (`median_macs`), else from that of its trials.
+    None is the search's own score. Or it is one of your own, `my_score.py:name`, or a JSON file of
+    a score (`Score.to_data`), for one that was learned. A size_prior counts from the median of the
+    space where the search has noted it (`median_macs`), else from that of its trials.
     """
     if name is None:
         score = searched.score
     elif name.endswith(".json"):
         score = score_from_data(read_object(Path(name)))
+    elif own.is_named(name):
+        score = make(name)
     elif (kept := ranking_file(searched.path.parent, name)).is_file():
         score = score_from_data(read_object(kept).get("score"))
     else:
@@ -151,8 +154,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("log", type=Path, help="folder of a search, or its trials.jsonl")
     parser.add_argument(
         "--score",
-        help="accuracy, soft, any other measurement, or a JSON file of a score; default: the "
-        "search's own",
+        help="accuracy, soft, any other measurement, your own, as my_score.py:name, or a JSON file "
+        "of a score; default: that of the search",
     )
     parser.add_argument(
         "--size-prior", type=float, help="percent of the error that each doubling of MACs takes off"

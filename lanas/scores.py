@@ -3,16 +3,19 @@
     score = make("soft", size_prior=5.0, median_macs=40e6)
     score({"soft": 0.71, "macs": 52e6})           # nan where something that it needs is absent
 
-Everything that makes a score of measurements, or corrects one, stands in this file. A search
-freezes its score at its start as data (`Score.to_data`): name, version and coefficients.
+Everything that makes a score of measurements, or corrects one, stands in this file, or in one of
+your own (`my_score.py:name`, docs/extending.md). A search freezes its score at its start as data
+(`Score.to_data`): name, version and coefficients.
 """
 
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, NamedTuple
 
+from lanas import own
 from lanas.errors import UserError
 from lanas.trials import Trial
 
@@ -38,12 +41,12 @@ class Formula(NamedTuple):
     """value: (measured, settings) to a number; check: UserError where its settings are wrong.
 
     version: raised by whoever changes what comes out, so that an earlier search is not continued
-    by another score under the same name.
+    by another score under the same name. Of one of your own it is a digest of the file.
     """
 
     value: Callable[[Measured, Settings], float]
     check: Callable[[Settings], None]
-    version: int = 1
+    version: int | str = 1
 
 
 def accuracy(measured: Measured, settings: Settings) -> float:
@@ -109,6 +112,23 @@ FORMULAS: dict[str, Formula] = {
 MEASUREMENT = 1  # version of every other name: the measurement of that name, less it where LOWER
 
 
+def formula_of(name: str) -> Formula | None:
+    """The formula of a name, or your own, `FILE.py:NAME`; None where it is a measurement's name."""
+    return _own(name) if own.is_named(name) else FORMULAS.get(name)
+
+
+@cache  # what it is when it is first named is what it stays
+def _own(name: str) -> Formula:
+    """A function of the user's own, from the measurements by name to a number."""
+    function, version = own.found("score", name), own.digest("score", name)
+    if not callable(function):
+        raise UserError(
+            f"score {name!r} is {function!r:.60}, needed is a function of the measurements "
+            "(docs/extending.md)"
+        )
+    return Formula(lambda measured, settings: function(measured), _nothing, version)
+
+
 def size_prior(value: float, macs: float, percent: float, median_macs: float) -> float:
     """A value, 1 at best, of which each doubling of the MACs takes `percent` off the error.
 
@@ -125,23 +145,25 @@ def size_prior(value: float, macs: float, percent: float, median_macs: float) ->
 
 @dataclass(frozen=True)
 class Score:
-    """A score by its name: one of FORMULAS, or any measurement, with its frozen coefficients.
+    """A score by its name: one of FORMULAS, any measurement, or one of your own, `FILE.py:NAME`.
 
-    settings: those of the formula; of a measurement `lower`, whether less of it is better; for the
-    prior of size `size_prior` (percent, 0 to below 100) with `median_macs`. Raises UserError where
-    they do not fit.
+    settings: the frozen coefficients: those of the formula; of a measurement `lower`, whether less
+    of it is better; for the prior of size `size_prior` (percent, 0 to below 100) with
+    `median_macs`. Raises UserError where they do not fit.
     """
 
     name: str
     settings: Settings = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z_]\w*", self.name):
+        if not (own.is_named(self.name) or re.fullmatch(r"[A-Za-z_]\w*", self.name)):
             raise UserError(
-                f"score {self.name!r}: it is {', '.join(FORMULAS)} or a measurement's name"
+                f"score {self.name!r}: it is {', '.join(FORMULAS)}, a measurement's name, or your "
+                "own, such as my_score.py:name"
             )
         prior = {"size_prior", "median_macs"} & self.settings.keys()
-        check = FORMULAS[self.name].check if self.name in FORMULAS else _measurement
+        formula = formula_of(self.name)
+        check = _measurement if formula is None else formula.check
         try:
             check({key: value for key, value in self.settings.items() if key not in prior})
             if prior:
@@ -167,7 +189,7 @@ class Score:
     def corrected(self) -> bool:
         """Whether it is more than one measurement, as it was taken."""
         plain = self.name not in FORMULAS or FORMULAS[self.name].check is _nothing
-        return "size_prior" in self.settings or not plain
+        return "size_prior" in self.settings or own.is_named(self.name) or not plain
 
     def __call__(self, measured: Mapping[str, float]) -> float:
         """What is maximised; nan where something that it needs was not measured."""
@@ -179,8 +201,8 @@ class Score:
     def value(self, measured: Mapping[str, float]) -> float:
         """What is maximised; NotMeasured where something that it needs was not measured."""
         given = Measured(measured)
-        if self.name in FORMULAS:
-            value = float(FORMULAS[self.name].value(given, self.settings))
+        if (formula := formula_of(self.name)) is not None:
+            value = float(formula.value(given, self.settings))
         else:
             value = float(-given[self.name] if self.lower else given[self.name])
         if percent := self.settings.get("size_prior"):
@@ -189,14 +211,14 @@ class Score:
 
     def __str__(self) -> str:
         """As it is named in a table or a file's name: `soft`, `soft, size prior 5 %`."""
-        percent = self.settings.get("size_prior")
-        return f"{self.name}, size prior {percent:g} %" if percent else self.name
+        percent, name = self.settings.get("size_prior"), self.name.rpartition(":")[2]
+        return f"{name}, size prior {percent:g} %" if percent else name
 
     def to_data(self) -> dict[str, Any]:
         """Name, version and coefficients, for JSON; `score_from_data` reads it."""
         return {
             "name": self.name,
-            "formula": self.name if self.name in FORMULAS else "measurement",
+            "formula": _formula_name(self.name),
             "version": _version(self.name),
             "settings": dict(self.settings),
         }
@@ -217,8 +239,8 @@ def make(
 
     lower: of a measurement, whether less of it is better; where None its name says so.
     """
-    settings = dict(settings or {})
-    if lower is not None and name not in FORMULAS and lower != (name in LOWER):
+    name, settings = own.absolute("score", name), dict(settings or {})
+    if lower is not None and formula_of(name) is None and lower != (name in LOWER):
         settings["lower"] = lower
     prior = {"size_prior": size_prior, "median_macs": median_macs} if size_prior else {}
     return Score(name, settings | prior)
@@ -229,8 +251,7 @@ def score_from_data(data: Any) -> Score:
     if not isinstance(data, Mapping) or not isinstance(data.get("name"), str):
         raise UserError(f"{data!r:.80} is no score: it needs name, version and settings")
     name, settings = data["name"], data.get("settings", {})
-    formula = data.get("formula", name if name in FORMULAS else "measurement")
-    if formula != (name if name in FORMULAS else "measurement"):
+    if data.get("formula", _formula_name(name)) != _formula_name(name):
         raise UserError(f"unknown score {name!r}; there are {', '.join(FORMULAS)} and measurements")
     if data.get("version") != _version(name):
         raise UserError(
@@ -241,8 +262,13 @@ def score_from_data(data: Any) -> Score:
     return Score(name, dict(settings))
 
 
-def _version(name: str) -> int:
-    return FORMULAS[name].version if name in FORMULAS else MEASUREMENT
+def _formula_name(name: str) -> str:
+    return "measurement" if formula_of(name) is None else name
+
+
+def _version(name: str) -> int | str:
+    formula = formula_of(name)
+    return MEASUREMENT if formula is None else formula.version
 
 
 # -- what a trial is worth -----------------------------------------------------------------------
