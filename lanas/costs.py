@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lanas.errors import UserError
+from lanas.errors import UserError, one_line
 from lanas.space import Archs, Floats, Space
 
 Bools = NDArray[np.bool_]
@@ -129,7 +129,7 @@ def cost_from_data(data: Mapping[str, Any], space: Space) -> Cost:
         return Cost(str(data["name"]), str(data["unit"]), float(data["base"]), terms, whole)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise UserError(
-            f"a cost of another space than {space.name}, or broken: {error!r}"
+            f"no cost of space {space.name}: it is broken or of another space ({one_line(error)})"
         ) from None
 
 

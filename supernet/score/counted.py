@@ -40,7 +40,7 @@ class Remembered(TorchFunctionMode):
 
     def __enter__(self) -> "Remembered":
         self.flops = 0
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def get_total_flops(self) -> int:
@@ -52,11 +52,13 @@ class Remembered(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         given = (*args, *kwargs.values())
-        if getattr(func, "__name__", "") in ("__get__", "__set__") or not any(map(_on_meta, given)):
+        if getattr(func, "__name__", "") in ("__get__", "__set__") or not any(
+            tensor.is_meta for tensor in flat(given)
+        ):
             return func(*args, **kwargs)
         if getattr(func, "__module__", "") == "torch.nn.init":
             return args[0]  # nothing to draw
-        key = (func, *kwargs, *map(_described, given))
+        key = (func, *kwargs, *map(described, given))
         if key not in self.known:
             with FlopCounterMode(display=False) as counter:
                 result = func(*args, **kwargs)
@@ -66,18 +68,21 @@ class Remembered(TorchFunctionMode):
         return result
 
 
-def _on_meta(argument: Any) -> bool:
+def flat(argument: Any) -> list[Tensor]:
+    """The tensors in an operation's arguments or results."""
+    if isinstance(argument, Tensor):
+        return [argument]
     if isinstance(argument, (tuple, list)):
-        return any(map(_on_meta, argument))
-    return isinstance(argument, Tensor) and argument.is_meta
+        return [tensor for item in argument for tensor in flat(item)]
+    return []
 
 
-def _described(argument: Any) -> Any:
+def described(argument: Any) -> Any:
     """All of an operation's argument that the shape of its result depends on."""
     if isinstance(argument, Tensor):
         return tuple(argument.shape), argument.stride(), argument.dtype
     if isinstance(argument, (tuple, list)):
-        return tuple(map(_described, argument))
+        return tuple(map(described, argument))
     return repr(argument)
 
 

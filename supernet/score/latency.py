@@ -176,7 +176,7 @@ def load_fit(path: Path, space: Space) -> Fit:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{path} is broken or of another space ({one_line(error)}); remove it to measure anew"
+            f"{path} is no latency ({one_line(error)}); remove it to measure anew"
         ) from None
 
 
