@@ -22,6 +22,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from lanas import own
 from lanas.errors import UserError
 from lanas.settings import AtLeast as AtLeast
 
@@ -77,6 +78,21 @@ class Alias:
     """Another name of a setting."""
 
     name: str
+
+
+@dataclass(frozen=True)
+class Own:
+    """A text that may also name something of the user's own, `FILE.py:NAME` or `module:NAME`.
+
+    what: the word for it in messages. A file becomes an absolute path, so that a run finds it
+    again from everywhere.
+    """
+
+    what: str
+    example: str
+
+    def __str__(self) -> str:
+        return f"or your own, as {self.example}"
 
 
 # -- the settings of a dataclass ---------------------------------------------------------------
@@ -178,6 +194,9 @@ def checked(setting: Setting, value: Any, where: str) -> Any:
             return None
         default = f"; leave it out for {shown(setting.default)}"
         raise UserError(f"{where}: null given, allowed {allowed(setting)}{default}")
+    mine = next((rule for rule in rules if isinstance(rule, Own)), None)
+    if mine and isinstance(value, str) and own.is_named(value):
+        return own.absolute(mine.what, value)
     amount = next((rule for rule in rules if isinstance(rule, Amount)), None)
     for kind in kinds:
         try:
@@ -262,7 +281,7 @@ WORDS = {bool: "true or false", int: "whole numbers", float: "numbers", str: "te
 def allowed(setting: Setting) -> str:
     """`are whole numbers, 1 or more`: what a setting may be."""
     kinds, rules = _parts(setting.hint)
-    said = [str(rule) for rule in rules if isinstance(rule, AtLeast | OneOf | Amount)]
+    said = [str(rule) for rule in rules if isinstance(rule, AtLeast | OneOf | Amount | Own)]
     if not any(isinstance(rule, OneOf | Amount) for rule in rules):
         named = list(dict.fromkeys(_words(kind) for kind in kinds if kind is not NoneType))
         said = [" or ".join(named), *said]

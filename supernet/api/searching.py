@@ -8,6 +8,7 @@ from typing import Any
 import lanas
 from lanas import Optimiser, scores
 from lanas.errors import UserError
+from lanas.optimiser import find
 from lanas.rank import Row, ranked
 from lanas.scores import PLAIN, Score, score_from_data
 from lanas.space import Arch, Space
@@ -129,7 +130,7 @@ def _optimiser(problem: Problem, args: SearchSettings) -> Optimiser:
 
 def settings_of_optimiser(args: SearchSettings) -> dict[str, Any]:
     """`--optimiser-settings`, checked by the optimiser's own dataclass; a number may be a text."""
-    kind = lanas.optimisers[args.optimiser].Settings
+    kind = find(args.optimiser).Settings
     where = f"optimiser_settings of {args.optimiser}: {{}}"
     found = given(kind, args.optimiser_settings, where)
     lanas.settings_of(args.optimiser, found, args.preset)  # raises what they cannot be together

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from lanas import optimisers
 from lanas.errors import UserError
 from supernet import spaces
-from supernet.settings import Alias, Amount, AtLeast, OneOf, given
+from supernet.settings import Alias, Amount, AtLeast, OneOf, Own, given
 from supernet.training.settings import TrainingSettings
 
 Count = Annotated[int, AtLeast(1)]
@@ -135,8 +135,13 @@ class OptimiserSettings:
     """architectures chosen at a time"""
     seed: Annotated[int, AtLeast(0)] = 0
     """random seed"""
-    optimiser: Annotated[str, OneOf(lambda: optimisers), Alias("optimizer")] = "lanas"
-    """search method: OPTIMISERS"""
+    optimiser: Annotated[
+        str,
+        OneOf(lambda: optimisers),
+        Own("optimiser", "my_search.py:Greedy"),
+        Alias("optimizer"),
+    ] = "lanas"
+    """search method: OPTIMISERS, or your own: my_search.py:Greedy (docs/extending.md)"""
     preset: str = "default"
     """default, or of lanas paper: the settings of its publication"""
     optimiser_settings: dict[str, Any] = field(default_factory=dict)

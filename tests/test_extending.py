@@ -1,0 +1,177 @@
+"""The parts of docs/extending.md, each one file of the user's, named in a flag and really used."""
+
+import json
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lanas import scores
+from lanas.errors import UserError
+from lanas.optimiser import make
+from lanas.trials import Trial
+from tests import toys
+from tests.scripts import answer
+
+PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
+BLOCKS = {
+    block.split(":")[0].removeprefix("# "): block
+    for block in re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+}
+TINY = ("--width", 4, "--epochs", 1, "--threads", 1)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with the files of the page in it."""
+    for name, block in BLOCKS.items():
+        (tmp_path / name).write_text(block)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_each_part_is_one_short_file() -> None:
+    assert len(BLOCKS) == 3
+    assert all(len(block.splitlines()) <= 30 for block in BLOCKS.values())
+    assert all(len(line) <= 100 for block in BLOCKS.values() for line in block.splitlines())
+
+
+def test_commands_of_the_page_name_its_files() -> None:
+    named = re.findall(r" (my_\w+\.py):(\w+)", PAGE)
+    assert {file for file, _ in named} | {"my_family.py"} == BLOCKS.keys()
+    for file, name in named:
+        assert re.search(rf"^(class|def) {name}\b", BLOCKS[file], flags=re.MULTILINE)
+
+
+def archs_of(search: Path) -> list[tuple[int, ...]]:
+    """What a search has tried, in order."""
+    lines = (search / "trials.jsonl").read_text().splitlines()
+    return [tuple(json.loads(line)["arch"]) for line in lines]
+
+
+# -- a search method -----------------------------------------------------------------------------
+
+GREEDY = "my_search.py:Greedy"
+
+
+@pytest.fixture
+def table(folder: Path) -> Path:
+    """Scores of the macro space that are a sum over layers; none of them depends on a skip."""
+    archs = np.indices((3,) * 8).reshape(8, -1).T
+    np.savez(folder / "table.npz", ops=archs, score=(archs == 2).sum(1) / 8, macs=archs.sum(1))
+    return folder / "table.npz"
+
+
+def test_a_search_method(table: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tries what the class says, goes on from another folder as if it had not been cut."""
+    flags = ("--table", table, "--space", "macro", "--optimiser", GREEDY)
+    done = answer("search", folder / "straight", *flags, "--trials", 40)
+    assert (done.status, done.err) == (0, "")
+    straight = archs_of(folder / "straight" / "search")
+    scores = [arch.count(2) / 8 for arch in straight]
+    assert len(set(straight)) == 40
+    assert max(scores[10:]) > max(scores[:10]) and np.mean(scores[20:]) > np.mean(scores[:10])
+    assert answer("search", folder / "cut", *flags, "--trials", 17).status == 0
+    config = json.loads((folder / "cut" / "search" / "config.json").read_text())
+    assert config["optimiser"] == str(folder / GREEDY)
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    again = (*flags[:-1], folder / GREEDY, "--trials", 40)
+    assert answer("search", folder / "cut", *again).status == 0
+    assert archs_of(folder / "cut" / "search") == straight
+
+
+def test_a_search_method_keeps_the_contract(folder: Path) -> None:
+    """Pure, prefix by prefix, none twice, within a budget, nothing that is pending."""
+    space = toys.plain()
+    budgets = [toys.budget(space, np.tile([0, 1, 2, 3], 6), base=0, limit=9)]
+    optimiser = make(GREEDY, space, budgets, seed=1)
+    told: set[tuple[int, ...]] = set()
+    for _ in range(30):
+        asked = optimiser.ask(4, pending := optimiser.ask(2))
+        assert asked == optimiser.ask(4, pending) and asked[:1] == optimiser.ask(1, pending)
+        assert len({*asked, *pending, *told}) == len(told) + 6
+        assert all(sum(arch) <= 9 for arch in asked)
+        told |= set(asked)
+        optimiser.tell([Trial(arch, {"score": float(sum(arch))}) for arch in asked])
+    assert max(map(sum, told)) == 9
+
+
+@pytest.mark.parametrize(
+    ("changes", "named", "says"),
+    [
+        ([], "my_serch.py:Greedy", ("optimiser 'my_serch.py'", "no such file")),
+        ([], "my_search.py:Gredy", ("my_search.py", "no 'Gredy'")),
+        ([], "my_search.py:as_tuples", ("as_tuples", "lanas.optimiser.Optimiser", "extending.md")),
+        ([], "no_module:Greedy", ("no_module", "no such module")),
+        ([("import as_tuples", "import as_tupels")], GREEDY, ("as_tupels", "my_search.py line 3")),
+        ([("rng):", "rng:")], GREEDY, ("SyntaxError",)),
+        ([("[best]", "[best + 99]")], GREEDY, ("IndexError", "my_search.py line 11")),
+    ],
+)
+def test_a_search_method_that_cannot_be_used_is_one_line(
+    table: Path, folder: Path, changes: list[tuple[str, str]], named: str, says: tuple[str, ...]
+) -> None:
+    text = BLOCKS["my_search.py"]
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "my_search.py").write_text(text)
+    flags = ("--table", table, "--space", "macro", "--optimiser", named, "--trials", 20)
+    done = answer("search", folder / "run", *flags)
+    assert done.status == 2 and done.err.count("\n") == 1
+    assert all(part in done.err for part in says), done.err
+    assert (folder / "run").exists() is ("IndexError" in says)  # what is found only by searching
+
+
+# -- a score -------------------------------------------------------------------------------------
+
+FRUGAL = "my_score.py:frugal"
+
+
+def frugal(measured: dict[str, float]) -> float:
+    return measured["accuracy"] - 0.01 * math.log2(measured["macs"])
+
+
+def test_a_score_is_frozen_with_the_content_of_its_file(folder: Path) -> None:
+    score = scores.make(FRUGAL)
+    measured = {"accuracy": 0.9, "macs": 4e6}
+    assert score(measured) == frugal(measured) and math.isnan(score({"accuracy": 0.9}))
+    data = json.loads(json.dumps(score.to_data()))
+    assert scores.score_from_data(data) == score
+    (folder / "my_score.py").write_text(BLOCKS["my_score.py"].replace("0.01", "0.02"))
+    code = f"from lanas import scores; scores.score_from_data({data!r})"
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(root)}, capture_output=True, text=True
+    )
+    assert f"{FRUGAL} of version '{data['version']}'; this is version" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("named", "says"),
+    [
+        ("my_scores.py:frugal", "no such file"),
+        ("my_score.py:thrifty", "no 'thrifty'"),
+        ("my_score.py:__name__", "a function of the measurements"),
+    ],
+)
+def test_a_score_that_cannot_be_used(named: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        scores.make(named)
+
+
+# -- a family ------------------------------------------------------------------------------------
+
+
+def test_a_family(folder: Path) -> None:
+    done = answer("supernet.rules.__main__", "my_family.py", "--image-size", 8, "--width", 4)
+    assert (done.status, done.err) == (0, ""), done.out
+    assert re.fullmatch(r"my_family.py keeps all \d+ rules", done.out.splitlines()[-1])
+    done = answer("train_supernet", folder / "run", "--space", "my_family.py", *TINY)
+    assert (done.status, done.err) == (0, "")
+    assert "supernet my_family of 81 architectures" in done.out
