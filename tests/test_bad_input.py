@@ -82,6 +82,8 @@ def test_settings(tmp_path: Path, flags: str, says: tuple[str, ...]) -> None:
         ("search: {trials: few}", ("trials", "few", "1 or more")),
         ("search: {max_macs: -1}", ("max_macs", "-1", "40M")),
         ("search: 3", ("search",)),
+        ("search: {table: t.npz}", ("recipe.yaml: search: table", "search.py itself")),
+        ("search: {space: mine.py}", ("recipe.yaml: search: space", "search.py itself")),
         ("search: {trials: null}", ("recipe.yaml: search: trials: null given", "200")),
         ("retrain: {epochs: 0}", ("epochs", "0", "1 or more")),
     ],

@@ -2,20 +2,23 @@
 
 import json
 import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from supernet import api
 from supernet.cli.main import main
 
 
-def verb() -> None:
-    """Do what the parent's call says, which is the only argument."""
-    call = json.loads(sys.argv[1])
-    sys.argv[0] = call["prog"]
-    if call["verb"] == "train":
-        api.train(call["run"], **call["settings"])
-    else:
-        api.retrain(call["run"], **call["settings"])
+def verb(call: dict[str, Any]) -> None:
+    """Do what the parent's call says."""
+    do: dict[str, Callable[..., object]] = {"train": api.train, "retrain": api.retrain}[
+        call["verb"]
+    ]
+    do(call["run"], **call["settings"])
 
 
 if __name__ == "__main__":
-    main(verb)
+    given = json.loads(sys.argv[1])
+    sys.argv[0] = given["prog"]  # under whose name it says what is wrong
+    main(partial(verb, given))

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lanas.errors import UserError
 from supernet.cli.settings import (
-    SECTIONS,
     DeviceSettings,
     RetrainSettings,
     TrainSettings,
+    checked_section,
     checked_sections,
 )
 from supernet.process import launched, rank
@@ -38,7 +38,7 @@ def settings(kind: type[S], values: dict[str, Any], *before: dict[str, Any]) -> 
 def defaults(run: Run, section: str) -> dict[str, Any]:
     """The settings that the recipe of a run has for the script of `section`, checked."""
     values = read_json(run.defaults_file).get(section, {})
-    return given(SECTIONS[section], values, f"{run.defaults_file}: {section}: {{}}")
+    return checked_section(section, values, f"{run.defaults_file}: {section}: {{}}")
 
 
 def absolute(path: str | None) -> str | None:

@@ -264,8 +264,22 @@ SECTIONS: Mapping[str, type] = {"search": SearchSettings, "retrain": RetrainSett
 def checked_sections(found: Mapping[str, Any], where: str = "{}") -> dict[str, Any]:
     """Settings whose `search` and `retrain` are checked as well."""
     return {
-        name: given(SECTIONS[name], value, f"{where.format(name)}: {{}}")
+        name: checked_section(name, value, f"{where.format(name)}: {{}}")
         if name in SECTIONS and isinstance(value, Mapping)
         else value
         for name, value in found.items()
     }
+
+
+def checked_section(name: str, values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The settings of a recipe for another script, checked.
+
+    UserError also for a table to search: a run folder that was received must not say, unseen, which
+    file of Python is run as the space of a table.
+    """
+    if name == "search":
+        for field_ in fields(TableSettings):
+            if field_.name in values:
+                what = where.format(field_.name)
+                raise UserError(f"{what}: a recipe has none; give it to search.py itself")
+    return given(SECTIONS[name], values, where)
