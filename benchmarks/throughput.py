@@ -43,7 +43,6 @@ from supernet.cli import main as cli
 from supernet.data.augment import Augment
 from supernet.data.sets import Data, load
 from supernet.network import extract
-from supernet.score.calibration import undisturbed
 from supernet.score.extremes import extremes
 from supernet.score.inherited import SupernetEvaluator, score
 from supernet.spaces import build, check_inputs, specify
@@ -260,9 +259,9 @@ def measure(name: str, data: Data, args: argparse.Namespace) -> dict[str, Times]
 
 @torch.inference_mode()
 def _recalibrate(evaluator: SupernetEvaluator, arch: Arch) -> None:
-    with undisturbed(evaluator.supernet):
+    with evaluator.undisturbed:
         images = map(evaluator.data.normalise, evaluator.calibration)
-        evaluator.supernet.eval().calibrate(arch, images)
+        evaluator.supernet.calibrate(arch, images)
 
 
 def check(net: nn.Module, masks: Masks, archs: Sequence[Arch], data: Data) -> None:

@@ -169,7 +169,7 @@ class Supernet(nn.Module):
         """Estimate the statistics on the path of `arch` anew, from all inputs of `batches`.
 
         By default those of batch norms, see `estimate_statistics`; nothing where there are none.
-        Whoever scores puts back what this changes (`supernet.score.calibration.undisturbed`).
+        Whoever scores puts back what this changes (`supernet.score.calibration.Undisturbed`).
         """
         estimate_statistics(self, batch_norms(self), arch, batches)
 

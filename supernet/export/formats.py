@@ -110,7 +110,7 @@ def to_onnx(model: nn.Module, path: Path, images: Tensor) -> Predict:
     with atomic(path) as file:
         file.write(program.model_proto.SerializeToString())
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return lambda x: session.run(None, {"images": x})[0]  # type: ignore[return-value]
+    return lambda x: session.run(None, {"images": x})[0]
 
 
 def to_pt2(model: nn.Module, path: Path, images: Tensor) -> Predict:
@@ -153,11 +153,15 @@ def from_timm(folder: Path) -> nn.Module:
 
     settings = json.loads((folder / "timm.json").read_text())
     settings.pop("pretrained_cfg")
-    squeeze = {"gate_layer": "hard_sigmoid", "force_act_layer": nn.ReLU}
     net = MobileNetV3(
         decode_arch_def(settings.pop("arch_def")),
         act_layer=get_act_layer("hard_swish"),
-        se_layer=partial(SqueezeExcite, rd_round_fn=round_channels, **squeeze),
+        se_layer=partial(
+            SqueezeExcite,
+            gate_layer="hard_sigmoid",
+            force_act_layer=nn.ReLU,
+            rd_round_fn=round_channels,
+        ),
         **settings,
     )
     net.load_state_dict(load_file(folder / "model.timm.safetensors"))

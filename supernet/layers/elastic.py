@@ -105,6 +105,64 @@ class ElasticLinear(Sliced, nn.Linear):
         return tensors
 
 
+class ElasticLayerNorm(Sliced, nn.LayerNorm):
+    """Layer norm of leading features."""
+
+    def __init__(self, features: int, eps: float = 1e-5) -> None:
+        super().__init__(features, eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [..., features], each normalised over its own features."""
+        features = x.shape[-1]
+        return F.layer_norm(x, (features,), self.weight[:features], self.bias[:features], self.eps)
+
+    def slice_of(self, whole: nn.Module) -> dict[str, Tensor]:
+        assert isinstance(whole, ElasticLayerNorm)
+        features = len(self.weight)
+        return {"weight": whole.weight[:features], "bias": whole.bias[:features]}
+
+
+class ElasticPositions(Sliced):
+    """Learned positions of so many tokens, added to their leading features."""
+
+    def __init__(self, tokens: int, features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(tokens, features))
+        nn.init.trunc_normal_(self.weight, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [n, tokens, features], and the positions added."""
+        return x + self.weight[:, : x.shape[-1]]
+
+    def slice_of(self, whole: nn.Module) -> dict[str, Tensor]:
+        assert isinstance(whole, ElasticPositions)
+        return {"weight": whole.weight[:, : self.weight.shape[1]]}
+
+
+class ElasticAttention(nn.Module):
+    """Self-attention (arXiv 1706.03762) of leading heads, on leading features.
+
+    features, heads: the most of both; size: of a head, queries, keys and values alike.
+    """
+
+    def __init__(self, features: int, heads: int, size: int) -> None:
+        super().__init__()
+        self.heads, self.size = heads, size
+        self.query, self.key, self.value = (ElasticLinear(features, heads * size) for _ in range(3))
+        self.project = ElasticLinear(heads * size, features)
+
+    def forward(self, x: Tensor, heads: int | None = None) -> Tensor:
+        """x [n, tokens, features] to the same shape, by so many heads, all where not given."""
+        heads = heads or self.heads
+        query, key, value = (
+            layer(x, heads * self.size).unflatten(2, (heads, self.size)).transpose(1, 2)
+            for layer in (self.query, self.key, self.value)
+        )  # [n, heads, tokens, size]
+        seen = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        out: Tensor = self.project(seen, x.shape[-1])
+        return out
+
+
 class ElasticBatchNorm2d(Sliced, nn.BatchNorm2d):
     """Batch norm of leading channels, statistics included.
 

@@ -1,7 +1,6 @@
 """Statistics of batch norms: which belong to a network, and how one path's are estimated."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -29,40 +28,31 @@ def estimate_statistics(
     without batches, stay as they are; so do modes, momentum and the number of batches tracked.
     """
     moments: dict[_BatchNorm, Moments] = {}
+    before: dict[_BatchNorm, tuple[bool, bool]] = {}
 
     def add(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(norm, _BatchNorm)
         if norm not in moments:
             moments[norm] = Moments(inputs[0])
+            before[norm] = norm.training, norm.track_running_stats
+            norm.training, norm.track_running_stats = True, False  # by the batch alone
         moments[norm].add(inputs[0])
 
     hooks = [norm.register_forward_pre_hook(add) for norm in norms]
     try:
-        with _by_batch(norms):
-            for x in batches:
-                net(x, arch)
+        for x in batches:
+            net(x, arch)
     finally:
         for hook in hooks:
             hook.remove()
+        for norm, (training, tracks) in before.items():
+            norm.training, norm.track_running_stats = training, tracks
     for norm, seen in moments.items():
         mean, variance = norm.running_mean, norm.running_var
         assert mean is not None and variance is not None
         channels = len(seen.mean)  # of an elastic norm's the leading ones
         mean[:channels] = seen.mean
         variance[:channels] = seen.squares / (seen.count - 1)
-
-
-@contextmanager
-def _by_batch(norms: Sequence[_BatchNorm]) -> Iterator[None]:
-    """Inside the block norms normalise by the batch and do not touch their statistics."""
-    before = [(norm.training, norm.track_running_stats) for norm in norms]
-    try:
-        for norm in norms:
-            norm.training, norm.track_running_stats = True, False
-        yield
-    finally:
-        for norm, (training, tracks) in zip(norms, before, strict=True):
-            norm.training, norm.track_running_stats = training, tracks
 
 
 class Moments:

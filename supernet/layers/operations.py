@@ -131,7 +131,9 @@ class MBConv(nn.Sequential):
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        out = super().forward(x)
+        out = x
+        for module in self:
+            out = module(out)
         return x + out if self.residual else out
 
 

@@ -36,7 +36,8 @@ def main() -> None:
     command = parse(reader, RulesSettings, "space")
     args, name = make(RulesSettings, command.given), spaces.resolve(command.first)
 
-    from supernet.rules import RULES, Subject, findings
+    from supernet.rules import RULES, findings
+    from supernet.rules.subject import Subject
 
     shape = (args.channels, args.image_size, args.image_size)
     spec = spaces.specify(name, shape, args.classes, args.width, args.depth, args.options)

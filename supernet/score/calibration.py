@@ -3,9 +3,8 @@
 What is estimated, and for which norms, is the network's own matter (`Supernet.calibrate`).
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import islice
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -14,27 +13,57 @@ from torch.nn.modules.batchnorm import _NormBase
 from supernet.data.sets import Data
 
 
-@contextmanager
-def undisturbed(net: nn.Module) -> Iterator[None]:
-    """Put a network back at the end of the block: buffers, modes and momenta of norms.
+class Undisturbed:
+    """Inside the block a network is in eval mode; behind it all is put back as it was before.
 
-    Also where the block raises. Parameters are not looked at: nothing that scores changes them.
+    Buffers, modes and momenta of norms, also where the block raises, and where a buffer was
+    replaced by another. Parameters are not looked at: nothing that scores changes them. An object
+    can be entered again, not inside itself, and then has no modules to find and no memory to take.
     """
-    buffers = list(net.buffers())
-    modes = [(module, module.training) for module in net.modules()]
-    norms = [module for module, _ in modes if isinstance(module, _NormBase)]
-    momenta = [(norm, norm.momentum, norm.track_running_stats) for norm in norms]
-    with torch.no_grad():
-        kept = [buffer.clone() for buffer in buffers]
-    try:
-        yield
-    finally:
+
+    def __init__(self, net: nn.Module) -> None:
+        self.modules = list(net.modules())
+        self.norms = [module for module in self.modules if isinstance(module, _NormBase)]
+        self.places = [
+            (cast(dict[str, Tensor], module._buffers), key)
+            for module in self.modules
+            for key, buffer in module._buffers.items()
+            if buffer is not None
+        ]
+        self.buffers: list[Tensor] = []
+        self.kept: list[Tensor] = []
+
+    def __enter__(self) -> None:
+        buffers = [place[key] for place, key in self.places]
+        with torch.inference_mode(False), torch.no_grad():  # copies that any mode may write to
+            if list(map(id, buffers)) == list(map(id, self.buffers)):
+                _copy(self.kept, self.buffers)
+            else:  # the first time, or the network was moved to another device
+                self.buffers = buffers
+                self.kept = [buffer.clone() for buffer in buffers]
+        self.training = [module for module in self.modules if module.training]
+        self.momenta = [(norm.momentum, norm.track_running_stats) for norm in self.norms]
+        for module in self.training:
+            module.training = False
+
+    def __exit__(self, *_: object) -> None:
+        for (place, key), buffer in zip(self.places, self.buffers, strict=True):
+            place[key] = buffer
         with torch.no_grad():
-            torch._foreach_copy_(buffers, kept)
-        for module, training in modes:
-            module.training = training
-        for norm, momentum, tracks in momenta:
-            norm.momentum, norm.track_running_stats = momentum, tracks
+            _copy(self.buffers, self.kept)
+        for module in self.modules:
+            if module.training:  # to set what is so already takes long for thousands
+                module.training = False
+        for module in self.training:
+            module.training = True
+        for norm, before in zip(self.norms, self.momenta, strict=True):
+            if before != (norm.momentum, norm.track_running_stats):
+                norm.momentum, norm.track_running_stats = before
+
+
+def _copy(to: list[Tensor], given: list[Tensor]) -> None:
+    if to:  # torch refuses an empty list
+        torch._foreach_copy_(to, given)
 
 
 def calibration_batches(data: Data, batch: int, images: int) -> list[Tensor]:

@@ -14,7 +14,7 @@ from lanas.trials import Trial, failed, finite
 from supernet.data.metrics import computed
 from supernet.data.sets import Batches, Data
 from supernet.network import Supernet
-from supernet.score.calibration import calibration_batches, undisturbed
+from supernet.score.calibration import Undisturbed, calibration_batches
 
 
 class SupernetEvaluator:
@@ -47,6 +47,7 @@ class SupernetEvaluator:
         if images == 1:
             raise UserError("1 image has no variance: calibrate with 0, or with 2 or more")
         self.supernet, self.costs = supernet, costs
+        self.undisturbed = Undisturbed(supernet)
         device = next(supernet.parameters()).device
         self.autocast = device.type == "cuda"
         images = images if supernet.needs_calibration() else 0
@@ -72,8 +73,7 @@ class SupernetEvaluator:
     def score(self, arch: Arch) -> dict[str, float]:
         """Each metric of the task of one architecture over the split, by name."""
         bf16 = torch.autocast("cuda", torch.bfloat16, enabled=self.autocast)
-        with bf16, undisturbed(self.supernet):
-            self.supernet.eval()
+        with bf16, self.undisturbed:
             if self.calibration:
                 self.supernet.calibrate(arch, map(self.data.normalise, self.calibration))
             return score(partial(self.supernet, arch=arch), self.split, self.data)

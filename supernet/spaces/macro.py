@@ -6,6 +6,8 @@ that halve the size and double the channels at their first layer, a 1x1 convolut
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import islice
+from typing import Any, cast
 
 import numpy as np
 from torch import Tensor, nn
@@ -92,6 +94,18 @@ class Supernet(network.Supernet):
         arch = self.space.only() if arch is None else arch
         x = self.stem(x)
         for names, blocks, option in zip(self.names, self.layers, arch, strict=True):
-            x = blocks[names[option]](x)
+            x = cast(nn.ModuleDict, blocks)[names[option]](x)
         logits: Tensor = self.head(x)
         return logits
+
+    def drawing(self, arch: Arch) -> dict[str, Any]:
+        """The chain, a block a layer."""
+        width, depth = self.spec.sizes
+        blocks = iter([names[option] for names, option in zip(self.names, arch, strict=True)])
+        return {
+            "kind": "chain",
+            "stages": [
+                {"width": int(width) * 2 ** (stage + 1), "blocks": list(islice(blocks, layers))}
+                for stage, layers in enumerate(depth)
+            ],
+        }

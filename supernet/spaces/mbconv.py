@@ -8,7 +8,7 @@ its modules have the same names there, and its weights load as they are.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from timm.layers import make_divisible
 from timm.models._efficientnet_builder import efficientnet_init_weights
@@ -93,7 +93,8 @@ class DepthwiseSeparable(nn.Module):
         self.bn2 = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.bn2(self.conv_pw(F.relu(self.bn1(self.conv_dw(x)))))
+        out: Tensor = self.bn2(self.conv_pw(F.relu(self.bn1(self.conv_dw(x)))))
+        return x + out
 
 
 class InvertedResidual(nn.Module):
@@ -127,9 +128,9 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor, option: int) -> Tensor:
         kernel, expansion = self.blocks[option]
-        out = self.activation(self.bn1(self.conv_pw(x, x.shape[1] * expansion)))
-        out = self.se(self.activation(self.bn2(self.conv_dw(out, kernel=kernel))))
-        out = self.bn3(self.conv_pwl(out))
+        wide = self.activation(self.bn1(self.conv_pw(x, x.shape[1] * expansion)))
+        wide = self.se(self.activation(self.bn2(self.conv_dw(wide, kernel=kernel))))
+        out: Tensor = self.bn3(self.conv_pwl(wide))
         return x + out if self.residual else out
 
 
@@ -168,12 +169,14 @@ class Supernet(network.Supernet):
         self.bn1 = nn.BatchNorm2d(stem)
         blocks = [nn.ModuleList([DepthwiseSeparable(stem)])]
         inputs = stem
-        for stage, (base, stride, *kind) in enumerate(STAGES, 1):
+        for stage, (base, stride, activation, squeeze) in enumerate(STAGES, 1):
             outputs, layers = make_divisible(base * width), nn.ModuleList()
             # In the network of one architecture the deeper layers do not exist.
             for layer in range(1, int(self.options[f"depth{stage}"][-1]) + 1):
                 options = self.options[f"layer{stage}.{layer}"]
-                layers.append(InvertedResidual(inputs, outputs, options, stride, *kind))
+                layers.append(
+                    InvertedResidual(inputs, outputs, options, stride, activation, squeeze)
+                )
                 inputs, stride = outputs, 1
             blocks.append(layers)
         blocks.append(nn.ModuleList([ConvNormActivation(inputs, last)]))
@@ -188,7 +191,7 @@ class Supernet(network.Supernet):
         chosen = dict(zip(self.options, arch, strict=True))
         x = resized(x, int(self.options["resolution"][chosen["resolution"]]))
         x = F.hardswish(self.bn1(self.conv_stem(x)))
-        first, *stages, last = self.blocks
+        first, *stages, last = self._stages()
         x = first[0](x)
         for stage, layers in enumerate(stages, 1):
             depth = int(self.options[f"depth{stage}"][chosen[f"depth{stage}"]])
@@ -198,6 +201,10 @@ class Supernet(network.Supernet):
         x = F.hardswish(self.conv_head(x)).flatten(1)
         logits: Tensor = self.classifier(x)
         return logits
+
+    def _stages(self) -> list[nn.ModuleList]:
+        """The first block, the searched stages, the last convolution."""
+        return cast(list[nn.ModuleList], list(self.blocks))
 
     @classmethod
     def check_inputs(cls, space: Space, spec: NetworkSpec) -> None:
@@ -220,15 +227,27 @@ class Supernet(network.Supernet):
         """The network by timm's class MobileNetV3 (docs/export.md)."""
         return {"model.timm.safetensors": to_timm(self, self.timm_config(), folder, config)}
 
+    def drawing(self, arch: Arch) -> dict[str, Any]:
+        """The chain of the layers that run."""
+        chosen = {c.name: c.options[i] for c, i in zip(self.space.choices, arch, strict=True)}
+        width, _ = self.spec.sizes
+        stages = []
+        for stage, (base, *_) in enumerate(STAGES, 1):
+            layers = range(1, int(chosen[f"depth{stage}"]) + 1)
+            blocks = [chosen[f"layer{stage}.{layer}"] for layer in layers]
+            stages.append({"width": make_divisible(base * width), "blocks": blocks})
+        return {"kind": "chain", "input": list(self.input_shape(arch)), "stages": stages}
+
     def timm_config(self) -> dict[str, Any]:
         """The network of one architecture as arguments of timm's class MobileNetV3, for JSON.
 
         Its state dict is this one's; docs/export.md says how to load both.
         """
         arch_def = [[f"ds_r1_k3_s1_e1_c{self.conv_stem.out_channels}_nre"]]
-        for (_, stride, activation, squeeze), layers in zip(STAGES, self.blocks[1:-1], strict=True):
+        stages = self._stages()[1:-1]
+        for (_, stride, activation, squeeze), layers in zip(STAGES, stages, strict=True):
             stage = []
-            for index, layer in enumerate(layers):
+            for index, layer in enumerate(cast(list[InvertedResidual], list(layers))):
                 ((kernel, expansion),) = layer.blocks
                 stage.append(
                     f"ir_r1_k{kernel}_s{stride if index == 0 else 1}_e{expansion}"

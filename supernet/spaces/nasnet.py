@@ -6,6 +6,7 @@ Its network: stem, three stages of normal cells with a reduction cell between, a
 """
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -124,7 +125,8 @@ def _first_numbering(cells: Archs) -> Archs:
     starts = np.flatnonzero(np.diff(owner, prepend=-1))
     key = np.minimum.reduceat(key, starts)
     digits = len(_PAIRS) ** np.arange(NODES - 1, -1, -1)
-    return key[:, None] // digits % len(_PAIRS)
+    found: Archs = key[:, None] // digits % len(_PAIRS)
+    return found
 
 
 def _renumbered(cells: Archs, number: NDArray[np.int64]) -> Archs:
@@ -139,7 +141,8 @@ def _renumbered(cells: Archs, number: NDArray[np.int64]) -> Archs:
     first, one = np.divmod(first, len(OPERATIONS))
     second, other = np.divmod(second, len(OPERATIONS))
     pair = second * (second + 1) // 2 + first
-    return (pair * len(OPERATIONS) + one) * len(OPERATIONS) + other
+    option: Archs = (pair * len(OPERATIONS) + one) * len(OPERATIONS) + other
+    return option
 
 
 # -- the network ---------------------------------------------------------------------------------
@@ -169,14 +172,14 @@ class Cell(nn.Module):
         self.in1 = ReLUConvBN(in1, width, 1)
         self.options = [[terms(option) for option in choice.options] for choice in choices]
         self.nodes = nn.ModuleList()
+        self.sources: dict[str, int] = {}
         for options in self.options:
             node = nn.ModuleDict()
             for term in dict.fromkeys(term for option in options for term in option):
                 source, name = term.split(":")
                 node[term] = operation(name, width, stride if source in INPUTS[:2] else 1)
+                self.sources[term] = INPUTS.index(source)
             self.nodes.append(node)
-        terms_run = [term for node in self.nodes for term in node]
-        self.sources = {term: INPUTS.index(term.split(":")[0]) for term in terms_run}
         self.drop_path = DropPath()
 
     def forward(self, in0: Tensor, in1: Tensor, arch: Arch) -> Tensor:
@@ -184,11 +187,12 @@ class Cell(nn.Module):
         for node, options, option in zip(self.nodes, self.options, arch, strict=True):
             total: Tensor | None = None
             for term in options[option]:
-                operation = node[term]
+                operation = cast(nn.ModuleDict, node)[term]
                 out = operation(states[self.sources[term]])
                 if not isinstance(operation, nn.Identity):
                     out = self.drop_path(out)
                 total = out if total is None else total + out
+            assert total is not None, "an option names an operation"
             states.append(total)
         return torch.cat(states[2:], dim=1)
 
@@ -229,7 +233,9 @@ class Supernet(network.Supernet):
     def add_auxiliary(self) -> None:
         """A second classifier behind the last reduction cell, as of NASNet's CIFAR-10 network."""
         middle, last = AUXILIARY
-        inputs = self.head[-1].in_features
+        classifier = self.head[-1]
+        assert isinstance(classifier, nn.Linear)
+        inputs = classifier.in_features
         self.auxiliary = nn.Sequential(
             nn.ReLU(),
             nn.AdaptiveAvgPool2d(2),
@@ -239,7 +245,7 @@ class Supernet(network.Supernet):
             nn.BatchNorm2d(last),
             nn.ReLU(),
             nn.Flatten(),
-            nn.Linear(last, self.head[-1].out_features),
+            nn.Linear(last, classifier.out_features),
         )
 
     def remove_auxiliary(self) -> None:
@@ -255,3 +261,24 @@ class Supernet(network.Supernet):
         if self.auxiliary is None or not self.training:
             return logits
         return logits, self.auxiliary(reduced)
+
+    def drawing(self, arch: Arch) -> dict[str, Any]:
+        """Both cells; every node goes to the output, which holds all of them side by side."""
+        nodes = [*INPUTS, f"node{NODES - 1}", "out"]
+        names = [choice.options[i] for choice, i in zip(self.space.choices, arch, strict=True)]
+        cells = {}
+        for cell, options in zip(CELLS, (names[:NODES], names[NODES:]), strict=True):
+            edges = []
+            for node, option in enumerate(options):
+                for source, operation in (term.split(":") for term in terms(option)):
+                    edges.append([source, nodes[2 + node], operation])
+            edges += [[node, "out", "concat"] for node in nodes[2:-1]]
+            cells[cell] = {"nodes": nodes, "edges": edges}
+        width, depth = self.spec.sizes
+        stages = []
+        for stage, normal in enumerate(depth):
+            channels = int(width) * 2**stage
+            if stage:
+                stages.append({"cell": "reduction", "repeat": 1, "width": channels})
+            stages.append({"cell": "normal", "repeat": normal, "width": channels})
+        return {"kind": "cells", "cells": cells, "stages": stages}

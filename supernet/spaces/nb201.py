@@ -7,6 +7,7 @@ Its network: stem, three stages of equal cells at width, 2x and 4x, residual blo
 from collections.abc import Sequence
 from functools import cache
 from itertools import product
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -121,7 +122,7 @@ class Cell(nn.Module):
         for (a, b), names, ops, option in zip(EDGES, self.names, self.edges, arch, strict=True):
             source, name = nodes[a], names[option]
             if source is not None and name != "none":
-                out, held = ops[name](source), nodes[b]
+                out, held = cast(nn.ModuleDict, ops)[name](source), nodes[b]
                 nodes[b] = out if held is None else held + out
         last = nodes[-1]
         return torch.zeros_like(x) if last is None else last
@@ -177,3 +178,22 @@ class Supernet(network.Supernet):
             x = block(x, arch) if isinstance(block, Cell) else block(x)
         logits: Tensor = self.head(x)
         return logits
+
+    def drawing(self, arch: Arch) -> dict[str, Any]:
+        """The cell, without `none`; stages as in the network, the residual blocks left out."""
+        nodes = ["in", *map(str, range(1, NODES - 1)), "out"]
+        names = [choice.options[i] for choice, i in zip(self.space.choices, arch, strict=True)]
+        edges = [
+            [nodes[a], nodes[b], name]
+            for (a, b), name in zip(EDGES, names, strict=True)
+            if name != "none"
+        ]
+        width, depth = self.spec.sizes
+        return {
+            "kind": "cells",
+            "cells": {"cell": {"nodes": nodes, "edges": edges}},
+            "stages": [
+                {"cell": "cell", "repeat": cells, "width": int(width) * 2**stage}
+                for stage, cells in enumerate(depth)
+            ],
+        }
