@@ -1,16 +1,14 @@
-"""Every family: the supernet's path is the extracted network, to the last weight and gradient."""
+"""Every family: the supernet's path is the extracted network; the rules are in test_rules.py."""
 
-from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from lanas.space import Arch, as_tuples
 from supernet.network import NetworkSpec, Supernet, extract, inherited
-from supernet.score.counted import Remembered, count, of_supernet, on_meta
 from supernet.spaces import build, names
 from tests.families import TINY
 
@@ -56,51 +54,6 @@ def test_supernet_equals_extracted(name: str, training: bool) -> None:
             assert torch.allclose(value, shared[key], atol=1e-6), key
 
 
-def modules(parameters: Iterable[str]) -> set[str]:
-    """The modules that own them: of an elastic layer the path has a slice, under other names."""
-    return {name.rpartition(".")[0] for name in parameters}
-
-
-@pytest.mark.parametrize("name", TINY)
-def test_only_the_path_has_gradients(name: str) -> None:
-    net = tiny(name)
-    x, y = torch.randn(4, 3, 16, 16), torch.tensor([0, 1, 2, 3])
-    complete = 0
-    for arch in some(net):
-        net.zero_grad(set_to_none=True)
-        F.cross_entropy(net(x, arch), y).backward()
-        moved = modules(key for key, p in net.named_parameters() if p.grad is not None)
-        path = modules(key for key, _ in extract(net, arch).named_parameters())
-        assert moved <= path, net.space.words(arch)
-        complete += moved == path
-    # Not all: a cell whose output is zero cuts what comes before it off.
-    assert complete > ARCHS / 4
-
-
-@pytest.mark.parametrize("name", TINY)
-def test_canonical_form_is_the_same_network(name: str) -> None:
-    """Equal costs, idempotent, and no operation in it that nothing enters or leaves."""
-    net = on_meta(build(NetworkSpec(name, (3, 16, 16), 5, **TINY[name])))
-    space, shape = net.space, (3, 16, 16)
-    archs = space.sample(np.random.default_rng(2), ARCHS)
-    canonical, counter = space.canonical(archs), Remembered()
-    assert np.array_equal(space.canonical(canonical), canonical)
-    for arch in as_tuples(canonical):
-        x = torch.empty(2, 3, 16, 16, device="meta")
-        subnet = extract(net, arch, inherit=False)
-        used: set[nn.Module] = set()
-        convolutions = {m for m in subnet.modules() if isinstance(m, nn.Conv2d)}
-        for module in convolutions:
-            module.register_forward_pre_hook(lambda called, _, used=used: used.add(called))
-        with counter:
-            subnet(x)
-        assert used == convolutions, space.words(arch)
-    costs = of_supernet(net, shape)
-    for arch in as_tuples(canonical[:10]):
-        counted = count(extract(net, arch, inherit=False), shape)
-        assert {k: round(c(space, [arch])[0]) for k, c in costs.items()} == counted
-
-
 @pytest.mark.parametrize("name", TINY)
 def test_fresh_weights_are_drawn_anew(name: str) -> None:
     net = build(NetworkSpec(name, (3, 16, 16), 5, **TINY[name]))
@@ -119,3 +72,77 @@ def test_many_points_need_an_architecture(name: str) -> None:
     net = build(NetworkSpec(name, (3, 16, 16), 5, **TINY[name]))
     with pytest.raises(ValueError, match="say which architecture"):
         net(torch.randn(2, 3, 16, 16))
+
+
+# -- what a family adds --------------------------------------------------------------------------
+
+
+def shown(name: str, arch: Arch) -> dict[str, Any]:
+    drawn = build(NetworkSpec(name, (3, 16, 16), 5, **TINY[name])).drawing(arch)
+    assert drawn is not None
+    return drawn
+
+
+def test_drawings_of_cells() -> None:
+    drawn = shown("nb201", (3, 0, 1, 2, 0, 4))
+    assert drawn["cells"] == {
+        "cell": {
+            "nodes": ["in", "1", "2", "out"],
+            "edges": [
+                ["in", "1", "conv3x3"],
+                ["1", "2", "skip"],
+                ["in", "out", "conv1x1"],
+                ["2", "out", "avgpool3x3"],
+            ],
+        }
+    }
+    assert drawn["stages"] == [
+        {"cell": "cell", "repeat": n, "width": w} for n, w in ((1, 4), (2, 8), (1, 16))
+    ]
+    drawn = shown("nasnet", (0,) * 10)
+    assert list(drawn["cells"]) == ["normal", "reduction"]
+    edges = drawn["cells"]["normal"]["edges"]
+    assert edges[0] == ["in0", "node0", "max_pool_3x3"] and len(edges) == 10  # equal pairs are one
+    assert edges[-1] == ["node4", "out", "concat"]
+    assert [(s["cell"], s["repeat"], s["width"]) for s in drawn["stages"]] == [
+        ("normal", 1, 4),
+        *(("reduction", 1, 8), ("normal", 1, 8)),
+        *(("reduction", 1, 16), ("normal", 1, 16)),
+    ]
+
+
+def test_drawings_of_chains() -> None:
+    assert shown("macro", (0, 1, 2, 0, 0, 1, 1, 1)) == {
+        "kind": "chain",
+        "stages": [
+            {"width": 8, "blocks": ["identity", "mb3_k3"]},
+            {"width": 16, "blocks": ["mb6_k5", "identity", "identity"]},
+            {"width": 32, "blocks": ["mb3_k3"] * 3},
+        ],
+    }
+    space = build(NetworkSpec("mbconv", (3, 16, 16), 5, **TINY["mbconv"])).space
+    last = tuple((space.options - 1).tolist())
+    drawn = shown("mbconv", last)
+    assert drawn["input"] == [3, 16, 16]
+    assert [stage["blocks"] for stage in drawn["stages"]] == [["k7e6"] * n for n in (1, 2, 1, 1, 3)]
+    assert [stage["width"] for stage in drawn["stages"]] == [8, 8, 8, 16, 16]
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "last"),
+    [("nb201", "stem.0", "head.4"), ("macro", "stem.0", "head.5"), ("nasnet", "stem.0", "head.3"),
+     ("mbconv", "conv_stem", "classifier")],
+)  # fmt: skip
+def test_weight_groups_go_from_input_to_output(name: str, first: str, last: str) -> None:
+    groups = list(build(NetworkSpec(name, (3, 16, 16), 5, **TINY[name])).weight_groups())
+    assert (groups[0], groups[-1]) == (first, last)
+    assert len(groups) > 5
+
+
+def test_what_a_training_may_add() -> None:
+    extras = {
+        name: build(NetworkSpec(name, (3, 16, 16), 5, **TINY[name])).training_extras()
+        for name in TINY
+    }
+    nothing: frozenset[str] = frozenset()
+    assert extras == dict.fromkeys(TINY, nothing) | {"nasnet": {"auxiliary", "drop_path"}}

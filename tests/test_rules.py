@@ -5,13 +5,44 @@ from pathlib import Path
 import pytest
 
 from lanas.errors import UserError
-from supernet.rules import RULES, Finding, Subject, build, findings, require_basics, space
+from supernet.rules import RULES, Finding, findings, require_basics
+from supernet.rules.of_network import build
+from supernet.rules.of_space import space
+from supernet.rules.subject import Subject
 from supernet.spaces import build as built
-from supernet.spaces import specify
+from supernet.spaces import names, specify
 from tests.own import FIVE, write
 from tests.scripts import answer
 
+SPACES = Path(__file__).parent / "spaces"
 BY_NAME = {rule.__name__: rule for rule in RULES}
+
+
+FAMILIES = {  # each as small as it can be, and images of its data
+    "nb201": ((3, 8, 8), 2, 1, {}),
+    "macro": ((3, 8, 8), 2, 1, {}),
+    "nasnet": ((3, 8, 8), 2, 1, {}),
+    "mbconv": ((3, 24, 24), 0.1, 1, {"resolutions": [16, 24]}),
+    str(SPACES / "size_space.py"): ((3, 8, 8), None, None, {}),
+    str(SPACES / "transformer.py"): ((3, 8, 8), None, None, {}),
+}
+
+
+def method(text: str) -> tuple[str, str]:
+    """A change that adds a method to the supernet."""
+    return "    def forward(", f"{text}\n    def forward("
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_space_keeps_every_rule(name: str) -> None:
+    inputs, width, depth, options = FAMILIES[name]
+    given = Subject(specify(name, inputs, 5, width, depth, options), most=8)
+    broken = {finding.rule: finding.broken for finding in findings(given) if finding.broken}
+    assert broken == {}
+
+
+def test_every_family_is_tried() -> None:
+    assert {name for name in FAMILIES if name.isidentifier()} == set(names())
 
 
 def subject(path: Path) -> Subject:
@@ -105,6 +136,71 @@ def broken(path: Path, rule: str) -> Finding:
             "a.one.0.weight, a.one.0.bias, a.one.1.weight is not of the path",
         ),
         ("path", [('if "two" in self.names[0] else ()', "")], "b.x.0.weight, b.x.0.bias, b.x.1.we"),
+        (
+            "calibrate",
+            [method("    def calibrate(self, arch, batches):\n"
+                    "        for b in batches:\n            self.train()(b, arch)\n")],
+            "calibrate left , a, a.one in training mode; at a=",
+        ),
+        (
+            "calibrate",
+            [method("    def calibrate(self, arch, batches):\n        for b in batches:\n"
+                    "            self.train()(b, arch)\n            self.eval()\n")],
+            "calibrated again, behind another, it differs by",
+        ),
+        (
+            "calibrate",
+            [method("    def calibrate(self, arch, batches):\n"
+                    "        self.a['one'][1].running_mean.add_(1)\n"
+                    "        self.a['two'][1].running_mean.add_(1)\n")],
+            "_mean, not of the path; at a=",
+        ),
+        (
+            "calibrate",
+            [method("    def calibrate(self, arch, batches):\n"
+                    "        self.head.bias.zero_()\n")],
+            "changed parameters: head.bias",
+        ),
+        (
+            "calibrate",
+            [method("    def needs_calibration(self):\n        return False\n")],
+            "needs_calibration() is False",
+        ),
+        (
+            "groups",
+            [method("    def weight_groups(self):\n"
+                    "        return {'a': list(self.parameters()), 'b': [self.head.bias]}\n")],
+            "head.bias is there 2 times",
+        ),
+        (
+            "groups",
+            [method("    def weight_groups(self):\n"
+                    "        return {'a': [*self.parameters(), nn.Linear(1, 1).weight]}\n")],
+            "1 parameters in it are not of the network",
+        ),
+        (
+            "drawing",
+            [method("    def drawing(self, arch):\n        return {'kind': 'tree'}\n")],
+            "its kind is 'tree', known are chain and cells",
+        ),
+        (
+            "drawing",
+            [method("    def drawing(self, arch):\n        return {'kind': 'cells', 'cells': "
+                    "{'c': {'nodes': ['a'], 'edges': [['a', 'b', 'x']]}}, 'stages': []}\n")],
+            "cell c has no edge ['a', 'b', 'x']",
+        ),
+        (
+            "drawing",
+            [method("    def drawing(self, arch):\n"
+                    "        return {'kind': 'chain', 'stages': ({'width': 4, 'blocks': []},)}\n")],
+            "not the same after JSON",
+        ),
+        (
+            "drawing",
+            [method("    def drawing(self, arch):\n        return {'kind': 'chain', 'stages': "
+                    "[{'width': arch[0], 'blocks': []}]}\n")],
+            "is drawn otherwise; at a=two",
+        ),
         ("costs", FIVE, "c0 x c1 x c2 x c3 x c4 cost something together"),
         ("export", [("x = self.a[a](x).relu()", "x = self.a[a](x)\n        x = x if "
                      "float(x.sum()) > 9 else x.relu()")], "; at a="),
@@ -134,14 +230,13 @@ def test_later_rules_are_not_run_without_a_network(tmp_path: Path) -> None:
     done = answer("supernet.rules.__main__", path, "--image-size", 8)
     assert (done.status, done.err) == (1, "")
     assert [line.split()[0] for line in done.out.splitlines()[:-1]] == (
-        ["holds"] * 5 + ["BROKEN"] + ["not"] * 9
+        ["holds"] * 5 + ["BROKEN"] + ["not"] * 12
     )
-    assert done.out.splitlines()[-1].endswith("tiny.py breaks 1 of 15 rules: spec")
+    assert done.out.splitlines()[-1].endswith("tiny.py breaks 1 of 18 rules: spec")
 
 
-@pytest.mark.parametrize("name", ["nb201", "macro"])
-def test_a_built_in_space_keeps_the_basics(name: str) -> None:
-    given = specify(name, (3, 16, 16), 5, 4, 1)
+def test_a_network_is_as_it_was_after_the_basics() -> None:
+    given = specify("nb201", (3, 16, 16), 5, 4, 1)
     net = built(given)
     before = {key: value.clone() for key, value in net.state_dict().items()}
     require_basics(given, net)
