@@ -15,7 +15,7 @@ from lanas.errors import UserError
 from lanas.optimiser import make
 from lanas.trials import Trial
 from tests import toys
-from tests.scripts import answer
+from tests.scripts import answer, refused
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
 BLOCKS = {
@@ -35,7 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_each_part_is_one_short_file() -> None:
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 4
     assert all(len(block.splitlines()) <= 30 for block in BLOCKS.values())
     assert all(len(line) <= 100 for block in BLOCKS.values() for line in block.splitlines())
 
@@ -175,3 +175,44 @@ def test_a_family(folder: Path) -> None:
     done = answer("train_supernet", folder / "run", "--space", "my_family.py", *TINY)
     assert (done.status, done.err) == (0, "")
     assert "supernet my_family of 81 architectures" in done.out
+
+
+# -- a task --------------------------------------------------------------------------------------
+
+COUNT = "my_task.py:Count"
+
+
+@pytest.fixture
+def counts(folder: Path) -> Path:
+    """Images of 8x8 pixels with 0 to 5 bright ones, and their number."""
+    rng = np.random.default_rng(0)
+    number = rng.integers(0, 6, 300)
+    bright = np.argsort(rng.random((300, 64)), axis=1) < number[:, None]
+    images = np.where(bright, 255, 0).astype(np.uint8).reshape(300, 8, 8)
+    np.savez(folder / "counts.npz", x_train=images[:240], y_train=number[:240],
+             x_test=images[240:], y_test=number[240:])  # fmt: skip
+    return folder / "counts.npz"
+
+
+def test_a_task(counts: Path, folder: Path) -> None:
+    """A network of one output is trained, searched and retrained by it, and not as classes."""
+    given = ("--data", "counts.npz", "--space", "my_family.py", "--width", 4, "--threads", 1)
+    done = answer("train_supernet", folder / "run", *given, "--task", COUNT, "--epochs", 2)
+    assert (done.status, done.err) == (0, "")
+    config = json.loads((folder / "run" / "config.json").read_text())
+    assert config["task"] == str(folder / COUNT) and config["network"]["outputs"] == 1
+    done = answer("search", folder / "run", "--trials", 5, "--threads", 1)
+    assert (done.status, done.err) == (0, "")
+    assert answer("retrain", folder / "run", "--epochs", 12, "--threads", 1).status == 0
+    (result,) = (folder / "run" / "retrain").glob("*/result.json")
+    # The mean error of an answer that is always the median, 2 or 3, is 1.5.
+    assert 0 < json.loads(result.read_text())["test"] < 1.3
+
+
+def test_targets_that_a_task_does_not_take(counts: Path, folder: Path) -> None:
+    arrays = dict(np.load(counts))
+    np.savez(counts, **arrays | {"y_train": arrays["y_train"] - 1})
+    refused("train_supernet", folder / "run", "--data", counts, "--task", COUNT,
+            says=("y_train is int64 [240]; task counting takes no",), untouched=folder)  # fmt: skip
+    refused("train_supernet", folder / "run", "--task", COUNT,
+            says=("'digits' has its own task",), untouched=folder)  # fmt: skip

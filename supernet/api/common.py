@@ -129,6 +129,7 @@ def load_data(
     """
     from supernet.data.kept import require_same
     from supernet.data.sets import NAMES, load
+    from supernet.data.tasks import named
 
     source = moved or run.config["data"]
     if moved is None and source not in NAMES and splits is not None and not os.path.exists(source):
@@ -144,6 +145,7 @@ def load_data(
         seed=run.config["seed"],
         workers=workers,
         splits=splits,
+        task=named(task) if (task := run.config.get("task")) else None,
     )
     if splits is not None:
         require_same(run.data_file, data)

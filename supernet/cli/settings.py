@@ -46,6 +46,9 @@ class DataSettings:
 
     data: str = "digits"
     """digits, mnist, fashion_mnist, cifar10, cifar100, an .npz file or an image folder"""
+    task: Annotated[str | None, Own("task", "my_task.py:Count")] = None
+    """what is learned from an .npz file: your own, as my_task.py:Count (docs/extending.md); null:
+    by the type and shape of its targets"""
     image_size: int | None = None
     """height and width in pixels, to which images are resized; null: as stored, 224 for a folder"""
     val_fraction: float = 0.2

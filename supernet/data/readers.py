@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lanas.errors import UserError, one_line
 from supernet.data.splits import Indices, read_arrays
-from supernet.data.tasks import Targets, Task, task_of
+from supernet.data.tasks import Targets, Task, of_kind, task_of
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -54,8 +54,10 @@ def download(
     return x, y.astype(np.int64), len(train), tuple(train.classes)
 
 
-def read_npz(path: Path, task: Task | None) -> tuple[NDArray[np.uint8], Targets, int, Task]:
-    """Images, targets and the task that they are of, which is `task` where given."""
+def read_npz(
+    path: Path, task: Task | type[Task] | None
+) -> tuple[NDArray[np.uint8], Targets, int, Task]:
+    """Images, targets and the task that they are of, which is `task`, or of that kind, if given."""
     x, y, x_test, y_test = read_arrays(path, ARRAYS)
     for part, images, targets in (("train", x, y), ("test", x_test, y_test)):
         given = f"{path}: x_{part} is {images.dtype} {list(images.shape)}"
@@ -74,7 +76,9 @@ def read_npz(path: Path, task: Task | None) -> tuple[NDArray[np.uint8], Targets,
             f"{path}: images of x_train are {list(x.shape[1:])} and of x_test "
             f"{list(x_test.shape[1:])}; they are of one shape"
         )
-    if task is None:
+    if isinstance(task, type):
+        task = of_kind(task, f"{path}: y_train", y)
+    elif task is None:
         task = task_of(f"{path}: y_train", y)
         if (other := task_of(f"{path}: y_test", y_test)).name != task.name:
             raise UserError(

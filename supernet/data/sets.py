@@ -162,7 +162,7 @@ def load(
     workers: int = 2,
     root: str | Path | None = None,
     splits: dict[str, Indices] | None = None,
-    task: Task | None = None,
+    task: Task | type[Task] | None = None,
 ) -> Data:
     """The data set that `source` names, on `device`.
 
@@ -181,7 +181,7 @@ def load(
 
     image_size: height and width in pixels; by default as stored, 224 for a folder. val_fraction of
     the train pool, stratified and drawn by `seed`, is val. splits: those of a run folder, used as
-    they are instead. task: of an .npz file, where its targets are of a task of your own. Raises
+    they are instead. task: of an .npz file, one of your own or its class. Raises
     UserError for whatever cannot be used, in one line.
     """
     if not 0 < val_fraction < 1:
@@ -194,20 +194,21 @@ def load(
     if task is not None and (name in NAMES or not path.is_file()):
         raise UserError(f"data {name!r} has its own task; one of your own goes with an .npz file")
     images: Tensor | Files
+    learned: Task | None = None
     if name not in NAMES and path.is_dir():
         paths, y, pool, names = readers.read_folder(path)
         digest = digest_of_files(paths, y, path)
         images = Files(paths, image_size or 224, workers)
         shape = (3, images.size, images.size)
     else:
-        x, y, pool, task, names = _read_arrays(name, path, root, task)
+        x, y, pool, learned, names = _read_arrays(name, path, root, task)
         digest = digest_of_arrays(x, y)
         images = _as_bytes(x, image_size)
         shape = (images.shape[1], images.shape[2], images.shape[3])
-    if task is None:
-        task = Classification(1 + int(y[:pool].max()))
-    task.check_pool(name, y[:pool])
-    strata = task.strata(y)
+    if learned is None:
+        learned = Classification(1 + int(y[:pool].max()))
+    learned.check_pool(name, y[:pool])
+    strata = learned.strata(y)
     if splits is None:
         splits = divide(strata, pool, val_fraction, seed)
     else:
@@ -220,15 +221,15 @@ def load(
         images = images.to(device)
     targets = torch.from_numpy(y)
     if image_size is not None:
-        targets = task.resized(targets, image_size)
+        targets = learned.resized(targets, image_size)
     return Data(
         name=name,
-        task=task,
+        task=learned,
         shape=shape,
         mean=mean.to(device),
         std=std.to(device),
         splits=splits,
-        flip=task.augmented and name not in ("digits", "mnist"),
+        flip=learned.augmented and name not in ("digits", "mnist"),
         images=images,
         targets=targets.to(device),
         digest=digest,
@@ -237,7 +238,7 @@ def load(
 
 
 def _read_arrays(
-    name: str, path: Path, root: str | Path | None, task: Task | None
+    name: str, path: Path, root: str | Path | None, task: Task | type[Task] | None
 ) -> tuple[NDArray[np.uint8], Targets, int, Task | None, tuple[str, ...]]:
     """Images, targets, size of the train pool, task, names of classes of what is no folder."""
     if name == "digits":

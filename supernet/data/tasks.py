@@ -6,7 +6,7 @@
     metrics[task.metric]               # the one that counts; task.higher says which way
 
 A task comes with the data: `Data.task`. A new one is a class here and a line in `KINDS`; or it is
-an object of your own, handed to `supernet.data.load(..., task=...)`.
+one of your own, `--task my_task.py:Count` or `load(..., task=...)` (docs/extending.md).
 """
 
 from abc import ABC, abstractmethod
@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import MeanSquaredError, Metric
 
+from lanas import own
 from lanas.errors import UserError
 from supernet.data.metrics import Average, MeanIoU
 from supernet.data.splits import Indices, check_classes
@@ -325,6 +326,21 @@ class DenseClassification(Task):
 
 
 KINDS: tuple[type[Task], ...] = (Classification, Regression, DenseClassification)
+
+
+def named(name: str) -> type[Task]:
+    """The kind of task that `FILE.py:NAME` or `module:NAME` names; UserError where it is none."""
+    return own.subclass("task", name, Task)  # type: ignore[type-abstract]
+
+
+def of_kind(kind: type[Task], where: str, targets: Targets) -> Task:
+    """The task of one kind for the targets of a train pool; UserError where they are of another."""
+    if (task := kind.of(targets)) is None:
+        raise UserError(
+            f"{where} is {targets.dtype} {list(targets.shape)}; task {kind.name} takes no such "
+            "targets"
+        )
+    return task
 
 
 def task_of(where: str, targets: Targets) -> Task:
