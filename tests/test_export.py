@@ -1,15 +1,18 @@
 """Exported files: what difference of a logit passes, and what does not."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from onnxruntime import InferenceSession
 from torch import Tensor, nn
 
 from supernet import load
-from supernet.export.formats import Deployed, export, rounding
-from supernet.network import NetworkSpec, Supernet, spec_from_data
+from supernet.export.formats import Deployed, export, rounding, to_onnx
+from supernet.network import NetworkSpec, Predict, Supernet, spec_from_data
 from supernet.spaces import build
 
 CONFIG: dict[str, Any] = {
@@ -32,6 +35,42 @@ def net() -> Supernet:
     return build(spec_from_data(CONFIG["network"]), arch=CONFIG["arch"])
 
 
+FORMS: dict[str, Callable[[Path], Predict]] = {
+    "model.safetensors": lambda path: by_torch(load(path.parent)),
+    "model.pt2": lambda path: by_torch(torch.export.load(path).module()),
+    "model.onnx": lambda path: lambda x: InferenceSession(path).run(None, {"images": x})[0],
+}
+
+
+def by_torch(model: nn.Module) -> Predict:
+    return lambda x: model(torch.from_numpy(x)).detach().numpy()
+
+
+def test_every_file_normalises_images_itself(net: Supernet, tmp_path: Path) -> None:
+    """Against the network on images that are normalised by hand; of one image and of several."""
+    x = IMAGES / 255
+    mean, std = (torch.tensor(CONFIG[key])[:, None, None] for key in ("mean", "std"))
+    net.eval().calibrate((0, 0, 0), [(x - mean) / std])  # fresh norms let next to nothing through
+    assert exported(net, tmp_path).keys() == FORMS.keys()
+    with torch.no_grad():
+        expected = net((x - mean) / std).numpy()
+        plain = net(x).numpy()
+    assert np.abs(expected - plain).max() > 1e-2  # a file that forgot it is seen
+    for name, read in FORMS.items():
+        predict = read(tmp_path / name)
+        for n in (1, 4):
+            assert np.abs(predict(x[:n].numpy()) - expected[:n]).max() < 1e-4, name
+
+
+def test_names_of_input_and_output_are_the_tasks(net: Supernet, tmp_path: Path) -> None:
+    predict = to_onnx(net.eval(), tmp_path / "net.onnx", IMAGES / 255, "series", "values")
+    session = InferenceSession(tmp_path / "net.onnx")
+    assert [part.name for part in session.get_inputs()] == ["series"]
+    assert [part.name for part in session.get_outputs()] == ["values"]
+    with torch.no_grad():
+        assert np.abs(predict((IMAGES / 255).numpy()) - net(IMAGES / 255).numpy()).max() < 1e-4
+
+
 @pytest.mark.parametrize("form", ["onnx", "pt2"])
 def test_a_file_of_another_network_is_an_error(
     form: str, net: Supernet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -39,7 +78,7 @@ def test_a_file_of_another_network_is_an_error(
     for name in ("onnx", "pt2"):
         monkeypatch.setattr(
             f"supernet.export.formats.to_{name}",
-            lambda model, _, x, off=float(name == form): (
+            lambda model, _, x, *names, off=float(name == form): (
                 lambda images: model(torch.from_numpy(images)).detach().numpy() + 3e-4 * off
             ),
         )

@@ -209,7 +209,9 @@ def _hand_over(
     own.keep(run.own_space, folder.path)
     device = data.device
     images = next(iter(data.batches("test", 64)))[0]
-    differences = export(net, folder.path, config, images, load)
+    task = data.task
+    names = task.input_name, task.output_name
+    differences = export(net, folder.path, config, images, load, *names)
     if (drawing := net.drawing(net.space.only())) is not None:
         write_json(folder.drawing, drawing)
 

@@ -90,7 +90,13 @@ class Deployed(nn.Module):
         return logits
 
 
-def to_onnx(model: nn.Module, path: Path, images: Tensor) -> Predict:
+def to_onnx(
+    model: nn.Module,
+    path: Path,
+    images: Tensor,
+    input_name: str = "images",
+    output_name: str = "logits",
+) -> Predict:
     """Write an ONNX graph (any batch size) and give back its predictions by ONNX Runtime."""
     import onnxruntime
 
@@ -101,8 +107,8 @@ def to_onnx(model: nn.Module, path: Path, images: Tensor) -> Predict:
             model,
             (images,),
             dynamo=True,
-            input_names=["images"],
-            output_names=["logits"],
+            input_names=[input_name],
+            output_names=[output_name],
             dynamic_shapes=({0: batch},),
             verbose=False,
         )
@@ -110,7 +116,7 @@ def to_onnx(model: nn.Module, path: Path, images: Tensor) -> Predict:
     with atomic(path) as file:
         file.write(program.model_proto.SerializeToString())
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return lambda x: session.run(None, {"images": x})[0]
+    return lambda x: session.run([output_name], {input_name: x})[0]
 
 
 def to_pt2(model: nn.Module, path: Path, images: Tensor) -> Predict:
@@ -174,13 +180,15 @@ def export(
     config: Mapping[str, Any],
     images: Tensor,
     load: Callable[[Path], nn.Module],
+    input_name: str = "images",
+    output_name: str = "logits",
 ) -> dict[str, float]:
     """Write all forms of `net` to `folder`, load each again, and compare it with torch.
 
     config: what `load` needs to build the network again; has `mean` and `std` [channels], and
     `input`, the shape of an image that the network works on (`Supernet.input_shape`).
     load: from the folder to the network that model.safetensors and config.json make
-    (`supernet.load`).
+    (`supernet.load`). input_name, output_name: what the ONNX graph calls them (`Task`).
     images: uint8 [n, channels, h, w], real ones, n at least 2, resized to that here, so that no
     exported graph has to.
     Returns the largest absolute difference of a logit, by file. Raises RuntimeError where one is
@@ -201,7 +209,7 @@ def export(
     again = load(folder)
     predict: dict[str, Predict] = {
         "model.safetensors": lambda x: again(torch.from_numpy(x)).detach().numpy(),
-        "model.onnx": to_onnx(model, folder / "model.onnx", x),
+        "model.onnx": to_onnx(model, folder / "model.onnx", x, input_name, output_name),
         "model.pt2": to_pt2(model, folder / "model.pt2", x),
     }
     predict |= net.export_extras(folder, config)
