@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import supernet
+from lanas import LaNASSettings
 from lanas.errors import UserError
 from tests.images import npz
 from tests.scripts import TINY, answer
@@ -94,3 +95,13 @@ def test_a_recipe_under_the_keywords(tmp_path: Path) -> None:
     assert run.config["epochs"] == 1 and run.config["width"] == 4
     assert json.loads(run.defaults_file.read_text())["search"] == {"trials": 5}
     assert answer("train_supernet", run.path, *TINY, "--epochs", 1).status == 0, "the same run"
+
+
+def test_settings_of_the_search_method_reach_it(run: Path) -> None:
+    """Over those of the preset; a number may be a text, as on the command line."""
+    few = {"trials": 1, "threads": 1, "calibration_images": 0}
+    for tag, given in (("text", "initial=7,draw=uniform"), ("map", {"initial": "7"})):
+        found = supernet.search(run, tag=tag, optimiser_settings=given, preset="paper", **few)
+        settings = found.optimiser.settings
+        assert isinstance(settings, LaNASSettings)
+        assert (settings.initial, settings.select, settings.draw) == (7, 50, "uniform")

@@ -322,6 +322,10 @@ def test_a_second_process_on_the_same_run(run: Path) -> None:
     ("flags", "says"),
     [
         ("--optimiser luck", ("luck", "lanas, random")),
+        ("--optimiser-settings initial=0", ("of lanas: initial: 0 given", "1 or more")),
+        ("--optimiser-settings initail=3", ("initail", "did you mean initial?")),
+        ("--optimiser-settings initial", ("'initial' given", "NAME=VALUE")),
+        ("--optimiser random --preset paper", ("paper", "optimiser random", "default")),
         ("--device tpu", ("tpu", "cpu")),
         ("--trials 0", ("trials", "0", "1 or more")),
         ("--trials ten", ("trials", "ten", "1 or more")),

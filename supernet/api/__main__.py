@@ -12,10 +12,8 @@ from supernet.cli.main import main
 
 def verb(call: dict[str, Any]) -> None:
     """Do what the parent's call says."""
-    do: dict[str, Callable[..., object]] = {"train": api.train, "retrain": api.retrain}[
-        call["verb"]
-    ]
-    do(call["run"], **call["settings"])
+    verbs: dict[str, Callable[..., object]] = {"train": api.train, "retrain": api.retrain}
+    verbs[call["verb"]](call["run"], **call["settings"])
 
 
 if __name__ == "__main__":

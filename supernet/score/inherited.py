@@ -28,6 +28,7 @@ class SupernetEvaluator:
 
     split: what is scored, `val`; UserError for `test`, which search never sees.
     images: how many training images re-estimate the statistics; 0 leaves those of training.
+    memory: an architecture's peak activation memory in bytes, measured beside its costs.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class SupernetEvaluator:
         split: str = "val",
         images: int = 1024,
         batch: int = 256,
+        memory: Callable[[Arch], int] | None = None,
     ) -> None:
         if split not in ("train", "val"):
             raise UserError(
@@ -46,7 +48,7 @@ class SupernetEvaluator:
             )
         if images == 1:
             raise UserError("1 image has no variance: calibrate with 0, or with 2 or more")
-        self.supernet, self.costs = supernet, costs
+        self.supernet, self.costs, self.memory = supernet, costs, memory
         self.undisturbed = Undisturbed(supernet)
         device = next(supernet.parameters()).device
         self.autocast = device.type == "cuda"
@@ -60,6 +62,8 @@ class SupernetEvaluator:
             space = self.supernet.space
             measured = {name: float(cost(space, [arch])[0]) for name, cost in self.costs.items()}
             try:
+                if self.memory is not None:
+                    measured["memory"] = float(self.memory(arch))
                 measured |= self.score(arch)
             except Exception as error:  # one architecture that fails must not stop the search
                 if unavailable(error):
