@@ -5,8 +5,9 @@ input and output channels are both chosen; with more, a resolution or a depth th
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from lanas.space import Archs, Floats, Space
 Bools = NDArray[np.bool_]
 
 LARGEST = 4  # choices of a term, at most
+BLOCK = 4096  # architectures that are counted at once
 
 # A sum of numbers that are multiples of 2^-40 of the largest is exact in any order, up to 2^13 of
 # them: it fits the 53 bits of a float. So a cost is the same whether it is looked up term by term,
@@ -52,11 +54,33 @@ class Term:
         if self.table.ndim != len(self.choices):
             raise ValueError(f"term of {len(self.choices)} choices: table is {self.table.shape}")
 
+
+@dataclass(frozen=True, eq=False)
+class _Stack:
+    """All terms of as many choices, side by side: one look-up counts them."""
+
+    columns: NDArray[np.int64]  # [terms, choices of each]
+    strides: NDArray[np.int64]  # [terms, choices of each], of its table
+    starts: NDArray[np.int64]  # [terms], where its table stands
+    tables: Floats  # all of them, flat
+
     def of(self, archs: Archs, active: Bools) -> Floats:
-        """What it adds to each architecture, [n]; active: [n, choices]."""
-        columns = list(self.choices)
-        values: Floats = self.table[tuple(archs[:, columns].T)]
-        return np.where(np.logical_and.reduce(active[:, columns], axis=1), values, 0.0)
+        """What they add to each architecture, [n]; active: [n, choices]."""
+        places = (archs[:, self.columns] * self.strides).sum(axis=2) + self.starts
+        counts = np.logical_and.reduce(active[:, self.columns], axis=2)
+        total: Floats = np.where(counts, self.tables[places], 0.0).sum(axis=1)
+        return total
+
+
+def _stacked(terms: Sequence[Term]) -> _Stack:
+    sizes = np.array([term.table.size for term in terms])
+    strides = [np.array(term.table.strides) // term.table.itemsize for term in terms]
+    return _Stack(
+        np.array([term.choices for term in terms]),
+        np.array(strides),
+        np.cumsum(sizes) - sizes,
+        np.concatenate([term.table.ravel() for term in terms]),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,9 +114,16 @@ class Cost:
         archs = space.as_array(archs)
         active = space.active(archs)
         total = np.full(len(archs), self.base)
-        for term in self.terms:
-            total += term.of(archs, active)
+        for start in range(0, len(archs), BLOCK):
+            block = slice(start, start + BLOCK)
+            for stack in self._stacks:
+                total[block] += stack.of(archs[block], active[block])
         return np.rint(total) if self.whole else total
+
+    @cached_property
+    def _stacks(self) -> list["_Stack"]:
+        sizes = sorted({len(term.choices) for term in self.terms})
+        return [_stacked([t for t in self.terms if len(t.choices) == size]) for size in sizes]
 
     def __neg__(self) -> "Cost":
         """The cost with its sign changed, to look for the largest by what finds the smallest."""

@@ -129,8 +129,7 @@ class Improvement:
         if self.pool.listed and len(sample) <= CANDIDATES:
             return sample
         sample = sample[self.rng.permutation(len(sample))[:CANDIDATES]]
-        near = neighbours(self.pool.space, self._parents)
-        near = near[self.rng.permutation(len(near))[:NEAR]]
+        near = neighbours(self.pool.space, self._parents, self.rng, NEAR)
         return np.concatenate([sample, self.pool.new(near, self.region, taken)])
 
 

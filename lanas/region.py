@@ -96,11 +96,17 @@ def tables(space: Space, weights: Floats) -> list[Floats]:
     ]
 
 
-def neighbours(space: Space, archs: Archs) -> Archs:
-    """What differs from one of `archs` [n, choices] in one choice, and those: [many, choices]."""
-    moved = []
-    for i, options in enumerate(space.options.tolist()):
-        copies = np.repeat(archs, options, axis=0)
-        copies[:, i] = np.tile(np.arange(options), len(archs))
-        moved.append(copies)
-    return np.concatenate(moved)
+def neighbours(
+    space: Space, archs: Archs, rng: np.random.Generator | None = None, most: int = 0
+) -> Archs:
+    """What differs from one of `archs` [n, choices] in one choice, and those: [many, choices].
+
+    rng: in random order, and no more than `most` of them.
+    """
+    ends = np.cumsum(space.options * len(archs))  # all options of the first choice come first
+    rows = np.arange(ends[-1]) if rng is None else rng.permutation(ends[-1])[:most]
+    choice = np.searchsorted(ends, rows, side="right")
+    within = rows - (ends - space.options * len(archs))[choice]
+    moved: Archs = archs[within // space.options[choice]]
+    moved[np.arange(len(rows)), choice] = within % space.options[choice]
+    return moved

@@ -136,6 +136,11 @@ class Space:
                     per_option[parent][option] *= points
         return total
 
+    @cached_property
+    def _one_hot(self) -> bool:
+        """Whether every code is the unit matrix, so that the encoding is quick."""
+        return all(np.array_equal(c.code, np.eye(len(c.options))) for c in self.choices)
+
     # -- architectures -------------------------------------------------------------------------
 
     def active(self, archs: ArrayLike) -> NDArray[np.bool_]:
@@ -185,6 +190,10 @@ class Space:
         archs = self.as_array(archs)
         active = self.active(archs)
         phi = np.zeros((len(archs), self.width))
+        if self._one_hot:
+            starts = np.array([columns.start for columns in self.columns])
+            phi[np.arange(len(archs))[:, None], starts + archs] = active
+            return phi
         for i, (choice, columns) in enumerate(zip(self.choices, self.columns, strict=True)):
             phi[:, columns] = choice.code[archs[:, i]] * active[:, i, None]
         return phi

@@ -174,6 +174,30 @@ def test_a_class_with_a_name_is_an_optimiser_with_its_settings(
         lanas.register("first")(RandomSearch)
 
 
+OWN = """
+from lanas import Optimiser
+
+class Middle(Optimiser):
+    '''The middle option of everything, then any.'''
+
+    def guide(self, rng):
+        middle = self.space.as_array(self.space.options // 2)
+        return lambda taken: self.pool.first_new(middle, taken)
+"""
+
+
+def test_a_class_in_a_file_is_an_optimiser(tmp_path: Path) -> None:
+    (tmp_path / "middle.py").write_text(OWN)
+    name = f"{tmp_path / 'middle.py'}:Middle"
+    optimiser = lanas.make(name, toys.plain(3, 3))
+    optimiser.tell([toys.scored((0, 0, 0), 0.5)])
+    assert optimiser.ask(2)[0] == (1, 1, 1)
+    with pytest.raises(UserError, match=r"middle.py:Middle: no setting 'x'; there are none"):
+        lanas.make(name, toys.plain(), settings={"x": 1})
+    with pytest.raises(UserError, match=r"middle.py has no 'Muddle'"):
+        lanas.make(name.replace("Mi", "Mu"), toys.plain())
+
+
 # -- drawing -----------------------------------------------------------------------------------
 
 
