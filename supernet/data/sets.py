@@ -12,6 +12,7 @@ folder are decoded by workers. Search reads "train" and "val"; "test" is for one
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -186,11 +187,66 @@ def load(
     """
     if not 0 < val_fraction < 1:
         raise UserError(f"val_fraction {val_fraction}: it lies between 0 and 1, both excluded")
+    found = _found(str(source), image_size, workers, root, task)
+    task, y, images = found.task, found.targets, found.images
+    task.check_pool(str(source), y[: found.pool])
+    if splits is None:
+        splits = divide(task.strata(y), found.pool, val_fraction, seed)
+    else:
+        splits = {split: np.asarray(splits[split], np.int64) for split in SPLITS}
+        check_splits(str(source), splits, found.pool, len(y))
+    if isinstance(images, Files):
+        mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+    else:
+        mean, std = _statistics(images, splits["train"])
+        images = images.to(device)
+    targets = torch.from_numpy(y)
+    return Data(
+        name=str(source),
+        task=task,
+        shape=found.shape,
+        mean=mean.to(device),
+        std=std.to(device),
+        splits=splits,
+        flip=task.augmented and str(source) not in ("digits", "mnist"),
+        images=images,
+        targets=(task.resized(targets, image_size) if image_size else targets).to(device),
+        digest=found.digest,
+        class_names=found.class_names,
+    )
+
+
+class _Found(NamedTuple):
+    """What was read. targets: [n, ...]; pool: how many of them, the first, are the train pool."""
+
+    images: Tensor | Files
+    targets: Targets
+    pool: int
+    task: Task
+    class_names: tuple[str, ...]
+    digest: str
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        if isinstance(self.images, Files):
+            return 3, self.images.size, self.images.size
+        return self.images.shape[1], self.images.shape[2], self.images.shape[3]
+
+
+def _found(
+    name: str,
+    image_size: int | None,
+    workers: int,
+    root: str | Path | None,
+    task: Task | type[Task] | None,
+) -> _Found:
+    """What `name` names; UserError for what cannot be used."""
     if image_size is not None and image_size < 1:
         raise UserError(f"image_size {image_size}: it is at least 1 pixel")
     if workers < 0:
         raise UserError(f"workers {workers}: it is at least 0")
-    name, path = str(source), Path(source).expanduser()
+    path = Path(name).expanduser()
     if task is not None and (name in NAMES or not path.is_file()):
         raise UserError(f"data {name!r} has its own task; one of your own goes with an .npz file")
     images: Tensor | Files
@@ -199,42 +255,13 @@ def load(
         paths, y, pool, names = readers.read_folder(path)
         digest = digest_of_files(paths, y, path)
         images = Files(paths, image_size or 224, workers)
-        shape = (3, images.size, images.size)
     else:
         x, y, pool, learned, names = _read_arrays(name, path, root, task)
         digest = digest_of_arrays(x, y)
         images = _as_bytes(x, image_size)
-        shape = (images.shape[1], images.shape[2], images.shape[3])
     if learned is None:
         learned = Classification(1 + int(y[:pool].max()))
-    learned.check_pool(name, y[:pool])
-    strata = learned.strata(y)
-    if splits is None:
-        splits = divide(strata, pool, val_fraction, seed)
-    else:
-        splits = {split: np.asarray(splits[split], np.int64) for split in SPLITS}
-        check_splits(name, splits, pool, len(y))
-    if isinstance(images, Files):
-        mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
-    else:
-        mean, std = _statistics(images, splits["train"])
-        images = images.to(device)
-    targets = torch.from_numpy(y)
-    if image_size is not None:
-        targets = learned.resized(targets, image_size)
-    return Data(
-        name=name,
-        task=learned,
-        shape=shape,
-        mean=mean.to(device),
-        std=std.to(device),
-        splits=splits,
-        flip=learned.augmented and name not in ("digits", "mnist"),
-        images=images,
-        targets=targets.to(device),
-        digest=digest,
-        class_names=names,
-    )
+    return _Found(images, y, pool, learned, names, digest)
 
 
 def _read_arrays(
