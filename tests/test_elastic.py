@@ -5,8 +5,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from supernet.layers.elastic import ElasticBatchNorm2d, ElasticConv2d, ElasticLinear
+from supernet.layers.elastic import (
+    ElasticAttention,
+    ElasticBatchNorm2d,
+    ElasticConv2d,
+    ElasticLayerNorm,
+    ElasticLinear,
+    ElasticPositions,
+)
 from supernet.layers.norms import estimate_statistics
+from supernet.score.counted import count
 
 
 def drawn(layer: nn.Module) -> nn.Module:
@@ -78,6 +86,52 @@ def test_a_slice_of_a_linear_layer_is_the_plain_one() -> None:
     x = torch.randn(3, 5)
     assert torch.allclose(whole(x, 4), F.linear(x, whole.weight[:4, :5], whole.bias[:4]), atol=1e-6)
     assert torch.allclose(plain(x), whole(x, 4), atol=1e-6)
+
+
+@pytest.mark.parametrize("features", [3, 6])
+def test_a_slice_of_layer_norm_is_the_plain_one(features: int) -> None:
+    whole, small = drawn(ElasticLayerNorm(6)), ElasticLayerNorm(features)
+    plain = nn.LayerNorm(features)
+    small.load_state_dict(small.slice_of(whole))
+    plain.load_state_dict(small.state_dict())
+    x = torch.randn(2, 5, features)
+    assert torch.allclose(whole(x), plain(x), atol=1e-6)
+    assert torch.allclose(small(x), plain(x), atol=1e-6)
+    assert torch.equal(plain.weight, whole.weight[:features])
+
+
+def test_a_slice_of_positions_is_that_of_leading_features() -> None:
+    whole, small = ElasticPositions(5, 6), ElasticPositions(5, 4)
+    small.load_state_dict(small.slice_of(whole))
+    x = torch.randn(2, 5, 4)
+    assert torch.equal(whole(x), x + whole.weight[:, :4])
+    assert torch.equal(small(x), whole(x))
+
+
+def test_attention_of_leading_heads_is_the_plain_one() -> None:
+    """torch's, with the weights of those heads and features; other heads get no gradient."""
+    whole, plain = drawn(ElasticAttention(8, 4, size=3)), nn.MultiheadAttention(6, 2)
+    x = torch.randn(2, 5, 6) * 0.3  # two heads of size three
+    with torch.no_grad():
+        parts = (whole.query, whole.key, whole.value)
+        plain.in_proj_weight.copy_(torch.cat([part.weight[:6, :6] for part in parts]))
+        plain.in_proj_bias.copy_(torch.cat([part.bias[:6] for part in parts]))
+        plain.out_proj.weight.copy_(whole.project.weight[:6, :6])
+        plain.out_proj.bias.copy_(whole.project.bias[:6])
+        tokens_first = x.transpose(0, 1)
+        expected = plain(tokens_first, tokens_first, tokens_first)[0].transpose(0, 1)
+    out = whole(x, 2)
+    assert torch.allclose(out, expected, rtol=1e-4, atol=1e-4)
+    out.sum().backward()
+    assert not whole.value.weight.grad[6:].any() and whole.value.weight.grad[:6, :6].all()
+
+
+def test_attention_is_counted_alike_on_every_device() -> None:
+    """Queries, keys, values and the projection, and two products of tokens by tokens."""
+    for device in ("cpu", "meta"):
+        layer = ElasticAttention(8, 4, size=3).to(device)
+        macs = count(_Path(layer), (5, 8), ())["macs"]
+        assert macs == 5 * 8 * 12 * 4 + 2 * 5 * 5 * 12
 
 
 @pytest.mark.parametrize("momentum", [0.1, None])

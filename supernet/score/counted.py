@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -101,7 +102,8 @@ def count(
     """
     parameter = next(net.parameters())
     training, flops = net.training, counter or FlopCounterMode(display=False)
-    with torch.no_grad(), flops:
+    # Attention as plain products: fused ones are counted on some devices and not on others.
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), flops:
         net.eval()(torch.empty(1, *shape, device=parameter.device), arch)
     net.train(training)
     params = sum(parameter.numel() for parameter in net.parameters())
