@@ -63,6 +63,14 @@ def views(net: Net, x: Tensor) -> Tensor:
     return y.flatten(2) + z.mT
 
 
+def doubled(net: Net, x: Tensor) -> Tensor:
+    """Trap: what x + x reads, remembered for y + z."""
+    y = net.a(x)
+    y = y + y
+    z = net.b(y)
+    return y + z
+
+
 def halves(net: Net, x: Tensor) -> Tensor:
     left, right = net.a(x).chunk(2, dim=1)
     return left * right
@@ -97,6 +105,7 @@ def of_weights(net: Net, x: Tensor) -> Tensor:
         (reused, 5 * ONE),
         (views, 4 * ONE),
         (halves, 3 * ONE),
+        (doubled, 6 * ONE),
         (in_place, 3 * ONE),
         (of_weights, 4 * ONE),
     ],

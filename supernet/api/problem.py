@@ -54,7 +54,12 @@ class Problem:
 
 def limits(args: SearchSettings) -> dict[str, float]:
     """The budgets given, by the name of the cost."""
-    given = {"macs": args.max_macs, "params": args.max_params, "latency": args.max_latency}
+    given = {
+        "macs": args.max_macs,
+        "params": args.max_params,
+        "latency": args.max_latency,
+        "memory": args.max_memory,
+    }
     return {name: limit for name, limit in given.items() if limit is not None}
 
 
@@ -107,13 +112,14 @@ def of_supernet(run: Run, args: SearchSettings, device: str, folder: SearchFolde
     from supernet.export.formats import load_weights
     from supernet.score.inherited import SupernetEvaluator
     from supernet.score.latency import measure
+    from supernet.score.memory import PeakMemory
 
     data = common.load_data(run, device, args.workers, read_splits(run.splits_file), args.data)
     supernet = spaces.build(*spaces.kept(run.config["network"], run.path, data.shape))
     load_weights(supernet, run.weights)
     supernet.to(device)
     costs = _costs(run, supernet, data)
-    objectives(args, [*costs, "latency"])
+    objectives(args, [*costs, "memory", "latency"])
     fitted = None
     if wants_latency := "latency" in (*args.objective, *limits(args)):
         costs["latency"], fitted = _latency(args, supernet, folder, costs["macs"])
@@ -121,13 +127,17 @@ def of_supernet(run: Run, args: SearchSettings, device: str, folder: SearchFolde
     def real(arch: Arch) -> float:
         return measure(supernet, supernet.input_shape(arch), args.latency_batch, arch)["median_ms"]
 
+    most = limits(args)
+    memory = PeakMemory(supernet)
+    most_memory = most.pop("memory", None)  # a maximum, no sum: asked of what is to be proposed
     images = {"split": args.split, "images": args.calibration_images}
     return Problem(
         supernet.space,
-        SupernetEvaluator(supernet, data, costs, **images),  # type: ignore[arg-type]
-        tuple(costs),
+        SupernetEvaluator(supernet, data, costs, memory=memory, **images),  # type: ignore[arg-type]
+        (*costs, "memory"),
         score_of(args, data, supernet.space, costs["macs"]),
-        within(supernet.space, costs, limits(args)),
+        within(supernet.space, costs, most),
+        () if most_memory is None else (memory.within(most_memory),),
         measure=real if wants_latency else None,
         fitted=fitted,
         counted={name: costs[name] for name in costs if name != "latency"},

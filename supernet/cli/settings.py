@@ -151,7 +151,7 @@ class OptimiserSettings:
     """settings of the search method beside its preset, as initial=15,exploration=0.2
     (docs/commands.md)"""
     objective: tuple[str, ...] = ()
-    """accuracy, macs, params or latency; give it twice for a Pareto front; none: accuracy"""
+    """accuracy, macs, params, memory or latency; twice for a Pareto front; none: accuracy"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +164,8 @@ class BudgetSettings:
     """largest number of parameters, such as 300k"""
     max_latency: Annotated[float | None, Amount("ms")] = None
     """largest latency on this device, in ms or such as '4 ms'"""
+    max_memory: Annotated[float | None, Amount("bytes")] = None
+    """largest peak of activation memory for one image in float32, such as '2 MB'"""
     latency_batch: Count = 1
     """images in a forward pass whose latency is measured"""
     latency_table: str | None = None

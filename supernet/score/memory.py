@@ -171,7 +171,9 @@ class _Trace(TorchFunctionMode):
             for tensor in flat((value,)):
                 self._keep(tensor, self._storage(tensors[0]))
             return value
-        key = (func, *kwargs, *map(described, args), *map(described, kwargs.values()))
+        ids = [id(tensor) for tensor in tensors]
+        same = tuple(map(ids.index, ids))  # x + x is another operation than x + y
+        key = (func, same, *kwargs, *map(described, args), *map(described, kwargs.values()))
         if key not in self.known:
             self.known[key] = _learn(func, args, kwargs)
         return self._replay(self.known[key], tensors)
