@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import supernet
 from lanas.errors import UserError
@@ -220,3 +221,23 @@ def test_every_path_in_a_run_is_made_by_run() -> None:
     for path in [*ROOT.glob("*.py"), *(ROOT / "supernet").rglob("*.py")]:
         if path.name != "run.py":
             assert not re.search(r"\brun\.path /", path.read_text()), path
+
+
+def test_a_broken_test_image_is_named_before_the_training(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 12), ("val", 3)):
+        for label in ("cat", "dog"):
+            (tmp_path / "set" / part / label).mkdir(parents=True)
+            for i in range(count):
+                image = Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8))
+                image.save(tmp_path / "set" / part / label / f"{i}.png")
+    run, broken = tmp_path / "run", tmp_path / "set" / "val" / "dog" / "1.png"
+    flags = ("--data", tmp_path / "set", "--image-size", 8, "--workers", 0)
+    assert answer("train_supernet", run, *flags, *SMALL).status == 0
+    content = broken.read_bytes()
+    broken.write_bytes(b"\x00" * len(content))  # of the same size: the digest is as it was
+    done = answer(
+        "retrain", run, "--arch", "random:1", "--batch-size", 8, "--threads", 1, "--workers", 0
+    )
+    assert done.status == 2 and str(broken) in done.err, done.err
+    assert not (run / "retrain").exists()

@@ -148,6 +148,8 @@ def _retrain(run: Run, args: RetrainSettings, arch: Arch, folder: NetworkFolder)
     common.check_training(args, data, "train+val")  # what is wrong is said first
     with torch.device("meta"):
         check_extras(args, spaces.build(spec, copy, arch))
+    if rank() == 0 and not folder.result.is_file():
+        data.require_readable("test")  # not after hours of training
     settled(folder.settings, kept)
 
     # -- network --
@@ -208,7 +210,7 @@ def _hand_over(
     }
     own.keep(run.own_space, folder.path)
     device = data.device
-    images = next(iter(data.batches("test", 64)))[0]
+    images = next(iter(data.batches("train", 64)))[0]  # a test set may be of one image
     task = data.task
     names = task.input_name, task.output_name
     differences = export(net, folder.path, config, images, load, *names)

@@ -107,6 +107,12 @@ class Data:
             raise UserError(f"batch size {size}: it cannot be shared equally by {share[1]} devices")
         return Batches(self, indices, size, seed, drop_last, share)
 
+    def require_readable(self, split: str) -> None:
+        """UserError that names a file of the split that cannot be decoded; each is read once."""
+        if isinstance(self.images, Files):
+            for _ in self.batches(split, 256):
+                pass
+
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 [b, c, h, w] as float32, (x / 255 - mean) / std, on the same device."""
         x = images.to(torch.float32, memory_format=torch.channels_last)
