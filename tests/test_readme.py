@@ -9,10 +9,12 @@ import torch
 import retrain
 import search
 import train_supernet
+from supernet.cli import page
 from tests.scripts import answer
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+PAGES = sorted((ROOT / "docs").glob("*.md"))
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
@@ -41,17 +43,37 @@ def test_there_are_the_four_blocks() -> None:
     assert len(BLOCKS) == 4
 
 
-def test_every_flag_is_one_of_the_script_that_it_stands_behind() -> None:
-    """In each `python SCRIPT.py … --flag …` of the README."""
-    known = {
+def known() -> dict[str, set[str]]:
+    """The flags of each script."""
+    return {
         script.__name__: set(script.arguments()._option_string_actions)
         for script in (train_supernet, search, retrain)
     }
-    commands = re.findall(r"python (\w+)\.py([^`\n]*)", README)
-    assert {name for name, _ in commands} == set(known)
+
+
+@pytest.mark.parametrize("name_of_page", ["README.md", *(f"docs/{path.name}" for path in PAGES)])
+def test_every_flag_is_one_of_the_script_that_it_stands_behind(name_of_page: str) -> None:
+    """In each `python SCRIPT.py … --flag …` of a page."""
+    flags = known()
+    commands = re.findall(r"python (\w+)\.py([^`\n]*)", (ROOT / name_of_page).read_text())
     for name, rest in commands:
-        flags = set(re.findall(r"--[a-z][a-z-]*", rest))
-        assert flags <= known[name], (name, flags - known[name])
+        typed = set(re.findall(r"--[a-z][a-z-]*", rest)) if name in flags else set()
+        assert typed <= flags.get(name, set()), (name, typed - flags[name])
+
+
+def test_commands_has_every_flag_and_no_other() -> None:
+    """Its tables are those that the settings write; its prose names what there is."""
+    text = (ROOT / "docs" / "commands.md").read_text()
+    assert page.tables() in text, "python -m supernet.cli.page writes them anew"
+    flags = set().union(*known().values()) | {"--epoch", "--search.trials"}
+    assert set(re.findall(r"`(--[a-z][a-z.-]*)", text)) <= flags
+
+
+def test_lines_of_the_pages_are_not_long() -> None:
+    """Outside of tables and code."""
+    for path in (ROOT / "docs" / name for name in ("api.md", "commands.md", "run-folder.md")):
+        for line in path.read_text().splitlines():
+            assert len(line) <= 140 or line.startswith(("|", "    ")), f"{path.name}: {line}"
 
 
 def test_paths_that_it_names_are_there() -> None:
