@@ -177,6 +177,14 @@ def test_units_and_lists(values: dict[str, Any], expected: Any) -> None:
         assert list(given(Small, values).values()) == [pytest.approx(expected)]
 
 
+def test_budgets_are_in_milliseconds_and_bytes() -> None:
+    """Seconds and megabytes have to say that they are."""
+    for latency in (4, "4", "4 ms", "0.004 s"):
+        assert given(SearchSettings, {"max_latency": latency}) == {"max_latency": pytest.approx(4)}
+    for memory in (12e6, "12 MB", "12000 kB"):
+        assert given(SearchSettings, {"max_memory": memory}) == {"max_memory": pytest.approx(12e6)}
+
+
 @pytest.mark.parametrize(
     ("kind", "values", "says"),
     [
