@@ -12,8 +12,9 @@ import torch
 import supernet
 from lanas.errors import UserError
 from supernet import spaces
-from supernet.network import NetworkSpec, spec_from_data
+from supernet.network import NetworkSpec, Supernet, spec_from_data
 from supernet.rules import RULES
+from supernet.rules.of_network import KINDS
 from supernet.spaces import own
 from tests.own import OPTIONS, SEARCH, TINY, write
 from tests.scripts import answer, tree
@@ -43,6 +44,25 @@ def test_its_spaces_keep_every_rule(
     done = answer("supernet.rules.__main__", FILES[block], *flags)
     assert (done.status, done.err) == (0, ""), done.out
     assert done.out.splitlines()[-1] == f"{FILES[block]} keeps all {len(RULES)} rules"
+
+
+def test_its_drawings_are_of_the_kinds_that_the_rules_know() -> None:
+    drawings = [json.loads(text) for text in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)]
+    assert {drawn["kind"] for drawn in drawings} == KINDS.keys()
+    for drawn in drawings:
+        KINDS[drawn["kind"]](drawn)
+
+
+def test_every_method_with_a_default_is_on_the_page() -> None:
+    """Of the table and of the class, the same; each is documented there too."""
+    table = {name for row in re.findall(r"^\| (`.*?) \|", PAGE, re.MULTILINE)
+             for name in re.findall(r"`(\w+)\(", row) if name != "__init__"}  # fmt: skip
+    methods = {
+        name: method for name, method in vars(Supernet).items()
+        if not name.startswith("_") and name not in ("forward", "WIDTH", "DEPTH")
+    }  # fmt: skip
+    assert methods.keys() <= table
+    assert all(method.__doc__ for method in methods.values())
 
 
 def test_the_size_that_the_page_names(tmp_path: Path) -> None:

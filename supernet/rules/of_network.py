@@ -187,7 +187,7 @@ def drawing(s: Subject) -> None:
             alone = extract(s.net, arch, inherit=False)
             same = alone.drawing(alone.space.only()) == drawn
             demand(same, "the network of it alone is drawn otherwise")
-            _KINDS.get(str(drawn.get("kind")), _unknown)(drawn)
+            KINDS.get(str(drawn.get("kind")), _unknown)(drawn)
 
 
 def costs(s: Subject) -> None:
@@ -227,10 +227,10 @@ def _cells(drawn: dict[str, Any]) -> None:
 
 
 def _unknown(drawn: dict[str, Any]) -> None:
-    raise Broken(f"its kind is {drawn.get('kind')!r}, known are {' and '.join(_KINDS)}")
+    raise Broken(f"its kind is {drawn.get('kind')!r}, known are {' and '.join(KINDS)}")
 
 
-_KINDS = {"chain": _chain, "cells": _cells}
+KINDS = {"chain": _chain, "cells": _cells}
 
 
 def _state(net: nn.Module) -> dict[str, Tensor]:
