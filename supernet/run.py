@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -316,6 +317,12 @@ def lock(folder: Path) -> Iterator[None]:
     with open(folder / ".lock", "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise UserError(f"another process is writing to {str(folder)!r}") from None
+        except OSError as error:  # some network file systems have no locks
+            print(
+                f"{str(folder)!r} cannot be locked ({error.strerror}): see to it that no second "
+                "process writes there",
+                file=sys.stderr,
+            )
         yield

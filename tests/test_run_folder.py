@@ -1,6 +1,9 @@
 """The run folder is a public format: what docs/run-folder.md says is there, and holds elsewhere."""
 
+import errno
+import fcntl
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -14,7 +17,7 @@ from lanas.errors import UserError
 from lanas.space import space_from_data
 from supernet.api.retraining import space_of
 from supernet.data.kept import SIDE
-from supernet.run import FORMAT, Run
+from supernet.run import FORMAT, Run, lock
 from tests.images import arrays, npz
 from tests.scripts import RETRAIN, SEARCH, TINY, answer
 
@@ -241,3 +244,18 @@ def test_a_broken_test_image_is_named_before_the_training(tmp_path: Path) -> Non
     )
     assert done.status == 2 and str(broken) in done.err, done.err
     assert not (run / "retrain").exists()
+
+
+def test_where_nothing_can_be_locked_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on some network file systems; a lock that another has is told from that."""
+
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    with lock(tmp_path), pytest.raises(UserError, match="another process"), lock(tmp_path):
+        pass
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    with lock(tmp_path):
+        assert "cannot be locked" in capsys.readouterr().err

@@ -67,7 +67,7 @@ class Data:
     def crop(self) -> int:
         """Pixels of random shift that are usual for it; files are cropped as they are decoded."""
         shifted = self.task.augmented and not isinstance(self.images, Files)
-        return self.shape[1] // 8 if shifted else 0
+        return min(self.shape[1:]) // 8 if shifted else 0
 
     @property
     def device(self) -> torch.device:
