@@ -119,8 +119,10 @@ class _Form:
 
     def columns(self, space: Space, archs: Archs) -> Floats:
         """What the latency is linear in: [n, columns]."""
-        active = space.active(archs)
-        shares = [term.of(archs, active) / np.abs(term.table).max() for term in self.shares]
+        shares = [
+            Cost("share", "", 0.0, (term,))(space, archs) / np.abs(term.table).max()
+            for term in self.shares
+        ]
         return np.column_stack([columns(space, self.groups, archs)[:, 1:], *shares])
 
     def terms(self, space: Space, weights: Floats) -> Iterator[Term]:
