@@ -40,7 +40,7 @@ from lanas.trials import TrialLog
 from supernet.api import common
 from supernet.run import Run, atomic, read_json, write_json
 from supernet.spaces import family
-from supernet.training.strategies import WITH_ODDS, strategies
+from supernet.training.strategies import strategies
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLES = {  # space: file, what is true, multiply-accumulates
@@ -51,6 +51,7 @@ SCORINGS: dict[str, dict[str, Any]] = {  # name: arguments of SupernetEvaluator
     "recalibrated": {},
     "as trained": {"images": 0},
 }
+STRATEGIES = (*strategies, "weighted")  # the last: uniform with three times the weights
 PATHS = {"uniform": 1, "weighted": 1, "sandwich": 4}  # of one step; of fair a choice's options
 PRIOR = 5.0  # percent of the error that a doubling of the run's own MACs takes off
 PICKED = 10  # of all that are scored the best, whose best truth is told
@@ -190,13 +191,15 @@ def train(
     given: dict[str, Any] = {
         "config": recipe,
         "data": args.images,
-        "strategy": strategy,
+        "strategy": "uniform" if strategy == "weighted" else strategy,
         "epochs": epochs,
     }
     given |= {"seed": seed, "threads": args.threads}
-    if strategy not in WITH_ODDS:
-        given["odds"] = "null"  # a recipe's are of paths that are drawn
-    flags = [str(word) for name, value in given.items() for word in (f"--{name}", value)]
+    if strategy not in ("uniform", "weighted"):
+        given["sampling_weights"] = "null"  # a recipe's are of paths that are drawn
+    given["parameter_weight"] = 3 if strategy == "weighted" else 1
+    words = [(f"--{name}".replace("_", "-"), value) for name, value in given.items()]
+    flags = [str(word) for pair in words for word in pair]
     script = ROOT / "train_supernet.py"
     subprocess.run([sys.executable, script, folder, *flags, *args.set], check=True, cwd=ROOT)
 
@@ -295,7 +298,7 @@ def arguments() -> argparse.Namespace:
     shared = ROOT.parent / "shared" / "data"
     p = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     p.add_argument("--spaces", nargs="+", default=list(TABLES), choices=TABLES)
-    p.add_argument("--strategies", nargs="+", default=list(strategies), choices=strategies)
+    p.add_argument("--strategies", nargs="+", default=list(STRATEGIES), choices=STRATEGIES)
     p.add_argument("--lengths", nargs="+", type=int, default=[60], help="passes of one path")
     p.add_argument("--seeds", type=int, default=1)
     p.add_argument("--scorings", nargs="+", default=list(SCORINGS), choices=SCORINGS)

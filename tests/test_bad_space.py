@@ -88,8 +88,8 @@ def test_costs_that_are_no_sums(tmp_path: Path) -> None:
     unique = ("nn.Linear(4, spec.outputs)", "nn.Linear(4, spec.outputs, bias=False)")
     path, run = write(tmp_path, *FIVE, unique), tmp_path / "run"
     says = ("c0 x c1 x c2 x c3 x c4 cost something together", f"{CHECK} {path}")
-    for strategy in ("sandwich", "weighted"):
-        command = (run, "--space", path, "--strategy", strategy, *TINY)
+    for flags in (("--strategy", "sandwich"), ("--parameter-weight", 3)):
+        command = (run, "--space", path, *flags, *TINY)
         refused("train_supernet", *command, says=says, untouched=tmp_path)
     assert answer("train_supernet", run, "--space", path, *TINY).status == 0
     refused("search", run, *SEARCH, says=says, untouched=run)

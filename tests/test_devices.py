@@ -9,6 +9,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -16,10 +17,10 @@ from torch import Tensor, nn
 
 from lanas.space import Arch, Choice, Space
 from supernet.cli import main as cli
-from supernet.data.augment import Augment
 from supernet.data.sets import Data, load
 from supernet.training.loop import Training, fit
-from supernet.training.strategies import uniform
+from supernet.training.settings import TrainingSettings
+from supernet.training.strategies import Uniform
 from tests import scripts
 from tests.scripts import answer, said, start
 
@@ -41,26 +42,23 @@ class Toy(nn.Module):
         return out
 
 
-def train(folder: Path, devices: int, **settings: Any) -> nn.Module:
+class Two(Uniform):
+    """Two uniform paths a step."""
+
+    def sample(self, rng: np.random.Generator) -> list[Arch]:
+        return [*super().sample(rng), *super().sample(rng)]
+
+
+def train(folder: Path, devices: int, *, teacher: Any = None, **settings: Any) -> nn.Module:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     net, data = Toy(), load("digits")
+    same = {"epochs": 2, "warmup": 0, "weight_decay": 1e-3, "clip": 1.0, "crop": 0}
+    given = TrainingSettings(**(same | {"batch_size": 256, "lr": 0.1} | settings))
     module = Training(
-        net,
-        data,
-        data.task,
-        Augment(data),
-        lambda rng: [*uniform(net.space, rng), *uniform(net.space, rng)],
-        split="train",
-        epochs=2,
-        warmup=0,
-        momentum=0.9,
-        weight_decay=1e-3,
-        clip=1.0,
-        seed=0,
-        **({"batch": 256, "lr": 0.1} | settings),
+        net, data, given, Two(net.space), split="train", teacher=teacher, devices=devices
     )
-    fit(module, folder, device="cpu", precision="32", devices=devices)
+    fit(module, folder, device="cpu")
     return net
 
 

@@ -15,15 +15,16 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import supernet.export.formats
-from supernet.data.augment import Augment
 from supernet.data.sets import Data
 from supernet.layers.operations import DropPath
 from supernet.network import spec_from_data
 from supernet.score.counted import count
 from supernet.spaces import build, nasnet
 from supernet.training.loop import AUXILIARY, Training, fit
+from supernet.training.settings import TrainingSettings
 from tests.images import cifar10
 from tests.scripts import answer, tree, weights_alone
+from tests.toys import Always
 
 ROOT = Path(__file__).parents[1]
 EXTRAS = ("--drop-path", 0.5, "--auxiliary", "--epochs", 3, "--threads", 1, "--arch")
@@ -52,12 +53,9 @@ class Undecided(nn.Module):
 
 def test_the_loss_of_the_head_is_added_and_drop_path_rises(tmp_path: Path, digits: Data) -> None:
     net = Undecided()
-    settings = dict(split="train", epochs=4, batch=512, lr=0.0, momentum=0.0, weight_decay=0.0)
-    module = Training(
-        net, digits, digits.task, Augment(digits), lambda _: [(0,) * 10],
-        warmup=0, clip=0, seed=0, drop_path=0.2, **settings,  # type: ignore[arg-type]
-    )  # fmt: skip
-    fit(module, tmp_path, device="cpu", precision="32")
+    settings = TrainingSettings(epochs=4, batch_size=512, lr=0.0, warmup=0)
+    module = Training(net, digits, settings, Always([(0,) * 10]), split="train", drop_path=0.2)
+    fit(module, tmp_path, device="cpu")
     assert list(dict.fromkeys(net.rates)) == pytest.approx([0, 0.05, 0.1, 0.15])
     loss = float(module.trainer.callback_metrics["loss"])
     assert loss == pytest.approx((1 + AUXILIARY) * math.log(10), rel=1e-5)

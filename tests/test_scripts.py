@@ -20,7 +20,6 @@ from lanas.errors import UserError
 from lanas.scores import score_from_data
 from lanas.space import arch_id
 from lanas.trials import TrialLog
-from supernet.data.augment import Augment
 from supernet.data.sets import Data
 from supernet.data.splits import read_splits
 from supernet.export.formats import load_weights
@@ -29,7 +28,9 @@ from supernet.run import Run
 from supernet.score.inherited import SupernetEvaluator
 from supernet.spaces import build, family
 from supernet.training.loop import Training
+from supernet.training.settings import TrainingSettings
 from tests.scripts import RETRAIN, SEARCH, TINY, TRIALS, answer, tree, weights_alone
+from tests.toys import Always
 
 ROOT = Path(__file__).parents[1]
 
@@ -350,20 +351,8 @@ def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path, flags: Seq
 
 def test_weights_that_are_not_finite_are_not_kept(evaluator: SupernetEvaluator) -> None:
     """A last step can spoil them though its own loss was finite."""
-    data = evaluator.data
-    settings = {"epochs": 1, "batch": 64, "lr": 0.1, "momentum": 0.9, "weight_decay": 0.0}
-    module = Training(
-        evaluator.supernet,
-        data,
-        data.task,
-        Augment(data),
-        lambda _: [],
-        split="train",
-        warmup=0,
-        clip=0,
-        seed=0,
-        **settings,  # type: ignore[arg-type]
-    )
+    net, settings = evaluator.supernet, TrainingSettings(epochs=1, warmup=0)
+    module = Training(net, evaluator.data, settings, Always([]), split="train")
     module.on_train_epoch_end()
     with torch.no_grad():
         next(evaluator.supernet.parameters())[0] = float("inf")

@@ -29,6 +29,7 @@ TEXTS = {
     "search": "{trials: 7}",
     "retrain": "{epochs: 7}",
     "optimiser": "random",
+    "strategy": "fair",
     "opt_betas": "0.5,0.9",
     "optimiser_settings": "initial=15,exploration=0.3",
 }
@@ -75,7 +76,7 @@ def test_both_doors_give_the_same(
         ("precision: 32", "32"),
         ("flip: yes", True),
         ("flip: null", None),
-        ("odds: ~", None),
+        ("sampling_weights: ~", None),
         ("lr: 1e-3", 0.001),
         ("epochs: 3.0", None),
         ("depth: [1, 2, 3]", (1, 2, 3)),
@@ -206,8 +207,8 @@ def test_python_is_checked_by_the_same(kind: type, values: dict[str, Any], says:
 
 
 def test_settings_that_do_not_fit_each_other() -> None:
-    with pytest.raises(UserError, match=r"--odds works only with .*--odds null drops"):
-        make(TrainSettings, {"odds": "a=b:2"}, {"strategy": "fair"})
+    with pytest.raises(UserError, match=r"works only with --strategy uniform.* null drops"):
+        make(TrainSettings, {"sampling_weights": "a=b:2"}, {"strategy": "fair"})
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)

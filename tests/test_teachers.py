@@ -67,7 +67,7 @@ def test_it_teaches_a_supernet(tmp_path: Path, checkpoint: Path) -> None:
         ("--teacher-weights {file}", ("--teacher is labels",)),
         ("--teacher largest", ("--strategy sandwich",)),
         ("--teacher {run}", ("of no network",)),
-        ("--distill 1.5", ("distill", "1.5", "0.0 to 1.0")),
+        ("--distill 1.5", ("distill", "1.5", "0 to 1")),
         ("--temperature 0", ("temperature", "0.01 or more")),
     ],
 )
@@ -85,7 +85,7 @@ def test_what_cannot_teach(
 def test_another_number_of_classes(digits: Data, tmp_path: Path) -> None:
     model = timm.create_model("test_resnet", num_classes=7, in_chans=1)
     torch.save(model.state_dict(), tmp_path / "seven.pth")
-    with pytest.raises(UserError, match="tells 7 classes apart, and digits has 10"):
+    with pytest.raises(UserError, match="gives 7 outputs, and classification of digits has 10"):
         load("test_resnet", str(tmp_path / "seven.pth"), digits)
 
 

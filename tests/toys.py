@@ -14,6 +14,7 @@ from lanas.optimiser import Optimiser
 from lanas.region import HalfSpaces, tables
 from lanas.space import Arch, Archs, Choice, Floats, Space, as_tuples
 from lanas.trials import Trial
+from supernet.training.strategies import Strategy
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -129,6 +130,23 @@ def some_budget(space: Space, seed: int, share: float, pairs: bool = False) -> B
     costs = Cost("some", "", 0.0, tuple(terms), whole=True)
     values = costs(space, space.enumerate())
     return Budget(costs, float(np.quantile(values, share) if share >= 0 else values.min() - 1))
+
+
+# -- strategies ----------------------------------------------------------------------------------
+
+
+class Always(Strategy):
+    """The same architectures every step."""
+
+    def __init__(self, archs: list[Arch]) -> None:
+        self.archs = archs
+
+    def sample(self, rng: np.random.Generator) -> list[Arch]:
+        return self.archs
+
+    @classmethod
+    def build(cls, *_: object) -> "Always":
+        raise NotImplementedError
 
 
 # -- problems ------------------------------------------------------------------------------------

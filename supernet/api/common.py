@@ -163,72 +163,24 @@ def training(
     drop_path: float = 0.0,
 ) -> "Training":
     """What `fit` runs: a network, its data and the architectures of each step."""
-    from supernet.data.augment import Augment
+    from supernet.training import strategies
     from supernet.training.loop import Training
+    from supernet.training.teachers import teacher_of
 
-    check_training(args, data, split)
-    crop = data.crop if args.crop is None else args.crop
-    same = ("epochs", "lr", "momentum", "weight_decay", "warmup", "clip", "seed")
-    kept = {name: getattr(args, name) for name in (*same, "distill", "accumulate")}
+    args.check(data, split, args.devices)
+    strategy: strategies.Strategy
+    if isinstance(args, TrainSettings):
+        with own.rules_named(args.space):  # only a space of the user's own has costs that fail
+            strategy = strategies.make(net, args)
+    else:
+        strategy = strategies.Single(net.space)
     return Training(
         net,
         data,
-        data.task.training(args.label_smoothing, args.temperature),
-        Augment(data, crop=crop, flip=args.flip, cutout=args.cutout),
-        _paths(args, net, data.shape) if isinstance(args, TrainSettings) else _only(net),
+        args,
+        strategy,
         split=split,
-        batch=args.batch_size,
-        teacher=_teacher(args, data),
+        teacher=teacher_of(args, data, strategy.teaches),
         drop_path=drop_path,
-        **kept,
+        devices=args.devices,
     )
-
-
-def check_training(args: TrainSettings | RetrainSettings, data: "Data", split: str) -> None:
-    if args.precision == "fp16" and data.device.type == "cpu":
-        raise UserError("precision 'fp16' needs a GPU; on the processor it is one of 32, bf16")
-    data.batches(split, args.batch_size, drop_last=True)  # raises where that is too large
-    step, there = args.batch_size * args.accumulate, len(data.batches(split, 1))
-    if step > there:
-        raise UserError(
-            f"--accumulate {args.accumulate} batches of {args.batch_size} images are "
-            f"{step} a step; allowed is up to {there}, the images of {split}"
-        )
-
-
-def _only(net: "Supernet") -> Any:
-    return lambda _: [net.space.only()]
-
-
-def _paths(args: TrainSettings, net: Any, shape: tuple[int, int, int]) -> Any:
-    """The strategy that --strategy names, a function of the generator alone."""
-    from functools import partial
-
-    from supernet.score.counted import adding
-    from supernet.score.extremes import extremes
-    from supernet.training.strategies import odds, strategies, weighted
-
-    strategy: Any = partial(strategies[args.strategy], net.space)
-    with own.rules_named(args.space):  # only a space of the user's own has costs that fail
-        if args.strategy == "sandwich":
-            largest, smallest = extremes(net, shape)
-            return partial(strategy, largest=largest, smallest=smallest, random=args.random_paths)
-        adds = adding(net, shape) if args.strategy == "weighted" else None
-    if args.strategy == "weighted" or args.odds is not None:
-        return partial(weighted, net.space, odds=odds(net.space, adds, args.odds))
-    return strategy
-
-
-def _teacher(args: TrainSettings | RetrainSettings, data: "Data") -> Any:
-    """The `teacher` of Training that --teacher names."""
-    sandwich = isinstance(args, TrainSettings) and args.strategy == "sandwich"
-    name = args.teacher or ("largest" if sandwich else "labels")
-    if name == "largest" and not sandwich:
-        raise UserError("--teacher largest is of --strategy sandwich, whose steps have a largest")
-    if name in ("labels", "largest"):
-        if args.teacher_weights is not None:
-            raise UserError(f"--teacher-weights are of a timm model, and --teacher is {name}")
-        return "first" if name == "largest" else None
-    from supernet.training.teachers import load
-
-    return load(name, args.teacher_weights, data)

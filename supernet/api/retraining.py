@@ -139,15 +139,18 @@ def _retrain(run: Run, args: RetrainSettings, arch: Arch, folder: NetworkFolder)
     from supernet.data.splits import read_splits
     from supernet.export.formats import Deployed, load_weights
     from supernet.network import inherited
-    from supernet.training.loop import checkpoint_in, fit
+    from supernet.training.loop import check_norms, fit
+    from supernet.training.runner import checkpoint_in
 
     kept = identity(args, *APART)
     splits = read_splits(run.splits_file)
     data = common.load_data(run, device, args.workers, splits, args.data)
     spec, copy = spaces.kept(run.config["network"], run.path, data.shape)
-    common.check_training(args, data, "train+val")  # what is wrong is said first
+    args.check(data, "train+val", args.devices)  # what is wrong is said first
     with torch.device("meta"):
-        check_extras(args, spaces.build(spec, copy, arch))
+        alone = spaces.build(spec, copy, arch)
+        check_extras(args, alone)
+        check_norms(alone, args.batch_size, args.devices)
     if rank() == 0 and not folder.result.is_file():
         data.require_readable("test")  # not after hours of training
     settled(folder.settings, kept)
@@ -165,20 +168,16 @@ def _retrain(run: Run, args: RetrainSettings, arch: Arch, folder: NetworkFolder)
     checkpoint_in(folder.path, net)  # raises before anything is written
 
     # -- fit --
+    module = None
+    if not folder.result.is_file():  # what is wrong with a teacher is said first, too
+        module = common.training(net, data, args, "train+val", drop_path=args.drop_path)
     where = {"device": device, "devices": args.devices, "threads": torch.get_num_threads()}
     with lock(folder.path):
         settle(folder.settings, kept)
-        if not folder.result.is_file():
+        if module is not None:
             common.say(f"retraining {spaces.space_of(spec, copy).words(arch)}")
             with recorded(run, "retrain", folder=folder.path.name, seed=args.seed, **where):
-                module = common.training(net, data, args, "train+val", drop_path=args.drop_path)
-                fit(
-                    module,
-                    folder.path,
-                    device=device,
-                    precision=args.precision,
-                    devices=args.devices,
-                )
+                fit(module, folder.path, device=device)
                 if args.auxiliary:
                     net.remove_auxiliary()  # it has done its part
                 if rank() == 0:  # the first of several devices measures and exports

@@ -77,7 +77,8 @@ def _train(run: Run, args: TrainSettings, defaults: dict[str, Any]) -> None:
     from supernet.export.formats import save_weights
     from supernet.layers.operations import start_as_identity
     from supernet.rules import require_basics
-    from supernet.training.loop import checkpoint_in, fit
+    from supernet.training.loop import fit
+    from supernet.training.runner import checkpoint_in
 
     # -- data --
     data = common.load_data(run, device, args.workers)
@@ -111,13 +112,7 @@ def _train(run: Run, args: TrainSettings, defaults: dict[str, Any]) -> None:
         )
         where = {"device": device, "devices": args.devices, "threads": torch.get_num_threads()}
         with recorded(run, "train_supernet", seed=args.seed, **where):
-            fit(
-                module,
-                run.training,
-                device=device,
-                precision=args.precision,
-                devices=args.devices,
-            )
+            fit(module, run.training, device=device)
             save_weights(net, run.weights)
 
 

@@ -13,6 +13,7 @@ from lanas.errors import UserError
 from supernet import spaces
 from supernet.settings import Alias, Amount, AtLeast, OneOf, Own, given
 from supernet.training.settings import TrainingSettings
+from supernet.training.strategies import StrategySettings
 
 Count = Annotated[int, AtLeast(1)]
 
@@ -88,25 +89,6 @@ class MovedDataSettings:
 
 
 # -- train_supernet.py -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class StrategySettings:
-    """Strategy (which architectures a step trains)"""
-
-    strategy: Literal["uniform", "fair", "sandwich", "weighted"] = "uniform"
-    """which architectures a step trains"""
-    odds: str | None = None
-    """sampling weights of options, as edge3=skip:4,edge0=none:0.5; uniform and weighted only"""
-    random_paths: Annotated[int, AtLeast(0)] = 2
-    """architectures in a sandwich step beside the largest and the smallest"""
-
-    def __post_init__(self) -> None:
-        if self.odds is not None and self.strategy not in ("uniform", "weighted"):
-            raise UserError(
-                f"--odds works only with --strategy uniform and weighted, not {self.strategy}; "
-                "--odds null drops the recipe's value"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from lanas.errors import UserError
 from lanas.space import Arch, Space, as_tuples
 from supernet.network import NetworkSpec, Supernet
 from supernet.spaces import own
-from supernet.training.strategies import fair
+from supernet.training.strategies import Fair
 
 ARCHS = 24  # architectures tried, at most
 
@@ -39,7 +39,7 @@ class Subject:
     def archs(self) -> list[Arch]:
         """Architectures that take every option, as far as `most` allows, and three at random."""
         rng = np.random.default_rng(0)
-        drawn = as_tuples(self.space.sample(rng, 3)) + fair(self.space, rng)
+        drawn = as_tuples(self.space.sample(rng, 3)) + Fair(self.space).sample(rng)
         return list(dict.fromkeys(drawn))[: self.most]
 
     def images(self, n: int) -> Tensor:

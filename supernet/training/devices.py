@@ -127,6 +127,6 @@ def average(tensors: Sequence["Tensor"]) -> None:
         message = torch.cat([tensor.reshape(-1) for tensor in same])
         distributed.all_reduce(message)
         message /= count
-        parts = message.split([tensor.numel() for tensor in same])
+        parts = torch.split(message, [tensor.numel() for tensor in same])
         shaped = [part.view(tensor.shape) for part, tensor in zip(parts, same, strict=True)]
         torch._foreach_copy_(same, shaped)

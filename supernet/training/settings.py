@@ -64,11 +64,11 @@ class TrainingSettings:
     seed: Annotated[int, AtLeast(0)] = 0
     """random seed"""
 
-    def task(self, data: "Data") -> "Task":
+    def trained_task(self, data: "Data") -> "Task":
         """The data's task, with the loss of these settings."""
         return data.task.training(self.label_smoothing, self.temperature)
 
-    def augment(self, data: "Data") -> "Augment":
+    def augmentation(self, data: "Data") -> "Augment":
         """What is drawn at random on an image's way into the network."""
         from supernet.data.augment import Augment
 
@@ -88,6 +88,6 @@ class TrainingSettings:
                 f"--accumulate {self.accumulate} batches of {self.batch_size} images are "
                 f"{step} a step; allowed is up to {there}, the images of {split}"
             )
-        self.task(data)
-        self.augment(data)
+        self.trained_task(data)
+        self.augmentation(data)
         check_optimiser(self)

@@ -1,88 +1,306 @@
-"""Which architectures one training step runs: a function of the space and a Generator.
+"""Strategies: which architectures one training step runs.
 
-The trainer sums the gradients of the architectures returned and takes one optimiser step. Where
-the first of them teaches the others (`sandwich`), the trainer is told so (`Training.teacher`).
+    strategy = Uniform(space)
+    archs = strategy.sample(np.random.default_rng((seed, step)))
+
+The trainer sums the gradients of the architectures of a step and takes one optimiser step. A new
+strategy is a class here and a line in `strategies`. Imports no torch.
 """
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lanas.errors import UserError
-from lanas.space import Arch, Floats, Space, as_tuples
+from lanas.space import Arch, Archs, Floats, Space, as_tuples
+from supernet.settings import AtLeast, OneOf
 
-TIMES = 3.0  # as often as others is what adds parameters drawn by --strategy weighted
+if TYPE_CHECKING:
+    from supernet.network import Supernet
+
+Property = Callable[[Archs], Floats]  # architectures [n, choices] to a number each, [n]
+
+DRAWN = 300  # architectures of which a balanced strategy knows the property from the start
+TRIES = 4  # fresh draws a step before it takes one of those
+
+# -- settings ------------------------------------------------------------------------------------
 
 
-def uniform(space: Space, rng: np.random.Generator) -> list[Arch]:
-    """One architecture, every choice uniform (SPOS, arXiv 1904.00420)."""
-    return as_tuples(space.sample(rng, 1))
+@dataclass(frozen=True, kw_only=True)
+class StrategySettings:
+    """Strategy (which architectures a step trains)"""
+
+    strategy: Annotated[str, OneOf(lambda: list(strategies))] = "uniform"
+    """which architectures a step trains"""
+    sampling_weights: str | None = None
+    """sampling weights of options, as edge3=skip:4,edge0=none:0.5, beside 1 of all others; uniform
+    only"""
+    parameter_weight: Annotated[float, AtLeast(0.001)] = 1.0
+    """sampling weight of options that add parameters, beside 1 of all others; uniform only"""
+    path_weights: str | None = None
+    """sampling weights by a property of the whole path: convolutions (on the longest chain; each
+    number equally often), or convolutions=5:1,6:2; uniform only"""
+    random_paths: Annotated[int, AtLeast(0)] = 2
+    """architectures in a sandwich step beside the largest and the smallest"""
+
+    def __post_init__(self) -> None:
+        if self.strategy == "uniform":
+            return
+        for name in ("sampling_weights", "parameter_weight", "path_weights"):
+            default = StrategySettings.__dataclass_fields__[name].default
+            if getattr(self, name) != default:
+                flag = "--" + name.replace("_", "-")
+                left_out = "null" if default is None else f"{default:g}"
+                raise UserError(
+                    f"{flag} works only with --strategy uniform, not {self.strategy}; "
+                    f"{flag} {left_out} drops the recipe's value"
+                )
 
 
-def fair(space: Space, rng: np.random.Generator) -> list[Arch]:
+def make(net: "Supernet", settings: StrategySettings) -> "Strategy":
+    """The strategy that the settings name, for a network."""
+    return strategies[settings.strategy].build(net, settings)
+
+
+# -- strategies ----------------------------------------------------------------------------------
+
+
+class Strategy(ABC):
+    """Which architectures a step trains.
+
+    teaches: whether the first of a step learns from the labels and teaches the others (in-place
+    distillation, BigNAS, arXiv 2003.11142).
+    """
+
+    teaches: ClassVar[bool] = False
+
+    @abstractmethod
+    def sample(self, rng: np.random.Generator) -> list[Arch]:
+        """The architectures of a step, a pure function of the generator."""
+
+    @classmethod
+    @abstractmethod
+    def build(cls, net: "Supernet", settings: StrategySettings) -> Self:
+        """The strategy for a network; UserError where a setting is wrong."""
+
+
+class Single(Strategy):
+    """The one architecture of a space of one point, every step."""
+
+    def __init__(self, space: Space) -> None:
+        self.arch = space.only()
+
+    def sample(self, rng: np.random.Generator) -> list[Arch]:
+        return [self.arch]
+
+    @classmethod
+    def build(cls, net: "Supernet", settings: StrategySettings) -> Self:
+        return cls(net.space)
+
+
+class Uniform(Strategy):
+    """One architecture, every choice uniform (SPOS, arXiv 1904.00420), or by weights.
+
+    weights: how often each option is drawn beside the others of its choice, float [options] a
+    choice. balance: a distribution of a property of the whole path that is kept to.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        weights: Sequence[Floats] | None = None,
+        balance: "Balance | None" = None,
+    ) -> None:
+        self.space, self.weights, self.balance = space, weights, balance
+        if balance is not None:
+            balance.fill(space, self.draw)
+
+    def draw(self, rng: np.random.Generator) -> Arch:
+        """One architecture by the weights of options alone."""
+        if self.weights is None:
+            return as_tuples(self.space.sample(rng, 1))[0]
+        arch = [rng.choice(len(each), p=each / each.sum()) for each in self.weights]
+        return as_tuples(np.where(self.space.active([arch]), [arch], 0))[0]
+
+    def sample(self, rng: np.random.Generator) -> list[Arch]:
+        return [self.draw(rng) if self.balance is None else self.balance.sample(rng)]
+
+    @classmethod
+    def build(cls, net: "Supernet", settings: StrategySettings) -> Self:
+        space = net.space
+        weights = option_weights(space, settings.sampling_weights)
+        if settings.parameter_weight != 1:
+            from supernet.score.counted import adding
+
+            adds = adding(net, net.spec.inputs)
+            weights = [np.where(a, settings.parameter_weight, 1.0) * w
+                       for a, w in zip(adds, weights, strict=True)]  # fmt: skip
+        even = settings.sampling_weights is None and settings.parameter_weight == 1
+        balance = None
+        if settings.path_weights is not None:
+            balance = Balance.read(settings.path_weights, net)
+        return cls(space, None if even else weights, balance)
+
+
+class Fair(Strategy):
     """One permutation a choice, so that a step trains every option (FairNAS, arXiv 1907.01845).
 
     As many architectures as the widest choice has options, m. In a choice of fewer, o, every
     option is trained floor(m / o) or ceil(m / o) times.
     """
-    most = int(space.options.max())
-    columns = [
-        np.concatenate([rng.permutation(options) for _ in range(-(-most // options))])[:most]
-        for options in space.options
-    ]
-    archs = np.stack(columns, axis=1)
-    return as_tuples(np.where(space.active(archs), archs, 0))
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+
+    def sample(self, rng: np.random.Generator) -> list[Arch]:
+        most = int(self.space.options.max())
+        columns = [
+            np.concatenate([rng.permutation(options) for _ in range(-(-most // options))])[:most]
+            for options in self.space.options
+        ]
+        archs = np.stack(columns, axis=1)
+        return as_tuples(np.where(self.space.active(archs), archs, 0))
+
+    @classmethod
+    def build(cls, net: "Supernet", settings: StrategySettings) -> Self:
+        return cls(net.space)
 
 
-def sandwich(
-    space: Space, rng: np.random.Generator, *, largest: Arch, smallest: Arch, random: int = 2
-) -> list[Arch]:
+class Sandwich(Strategy):
     """The largest, the smallest and `random` uniform ones (BigNAS, arXiv 2003.11142, section 3).
 
     The largest comes first: it learns from the labels, the others from what it says of the same
-    images. `supernet.score.extremes.extremes` finds both ends.
+    images.
     """
-    return [largest, smallest, *as_tuples(space.sample(rng, random))]
+
+    teaches = True
+
+    def __init__(self, space: Space, largest: Arch, smallest: Arch, random: int = 2) -> None:
+        self.space, self.ends, self.random = space, [largest, smallest], random
+
+    def sample(self, rng: np.random.Generator) -> list[Arch]:
+        return [*self.ends, *as_tuples(self.space.sample(rng, self.random))]
+
+    @classmethod
+    def build(cls, net: "Supernet", settings: StrategySettings) -> Self:
+        from supernet.score.extremes import extremes
+
+        largest, smallest = extremes(net, net.spec.inputs)
+        return cls(net.space, largest, smallest, settings.random_paths)
 
 
-def weighted(space: Space, rng: np.random.Generator, *, odds: Sequence[Floats]) -> list[Arch]:
-    """One architecture, each option drawn in proportion to its odds, float [options] a choice."""
-    arch = [rng.choice(len(each), p=each / each.sum()) for each in odds]
-    return as_tuples(np.where(space.active([arch]), [arch], 0))
+strategies: dict[str, type[Strategy]] = {"uniform": Uniform, "fair": Fair, "sandwich": Sandwich}
+
+# -- weights of options --------------------------------------------------------------------------
 
 
-def odds(
-    space: Space, adds: Sequence[NDArray[np.bool_]] | None = None, text: str | None = None
-) -> list[Floats]:
-    """How often `weighted` draws each option beside the others of its choice, [options] a choice.
+def option_weights(space: Space, text: str | None) -> list[Floats]:
+    """Sampling weights of the options of each choice, [options] each, 1 where `text` names none.
 
-    adds: of each choice the options that add parameters, bool [options] (`counted.adding`):
-    `TIMES` as often. By a uniform draw a convolution is trained in a small share of the steps and
-    ranks behind what has nothing to learn (`docs/log.md`). text: `edge3=skip:4,edge0=none:0.5`, the
-    options named so many times as often as that. Raises UserError where it cannot be read.
+    text: `edge3=skip:4,edge0=none:0.5`. Raises UserError where it cannot be read.
     """
-    if adds is None:
-        adds = [np.zeros(options, dtype=bool) for options in space.options]
-    found = [np.where(added, TIMES, 1.0) for added in adds]
+    found = [np.ones(options) for options in space.options]
     for word in [] if text is None else text.split(","):
         name, _, number = word.strip().rpartition(":")
         if not name:
             first = space.choices[0]
             example = f"{first.name}={first.options[0]}:2"
-            raise UserError(f"--odds {text!r}: each option has a number, as {example}")
+            raise UserError(f"--sampling-weights {text!r}: each option has a number, as {example}")
         try:
             choice, option = space.place(name)
-            times = float(number)
         except UserError as error:
-            raise UserError(f"--odds {text!r}: {error}") from None
-        except ValueError:
-            times = 0.0
-        if not 0 < times < np.inf:
-            raise UserError(f"--odds {text!r}: {number!r} has to be a number above 0")
-        found[choice][option] *= times
+            raise UserError(f"--sampling-weights {text!r}: {error}") from None
+        found[choice][option] *= _weight("--sampling-weights", text, number)
     return found
 
 
-strategies = {"uniform": uniform, "fair": fair, "sandwich": sandwich, "weighted": weighted}
-WITH_ODDS = ("uniform", "weighted")
+def _weight(flag: str, text: str | None, number: str) -> float:
+    try:
+        weight = float(number)
+    except ValueError:
+        weight = 0.0
+    if not 0 < weight < np.inf:
+        raise UserError(f"{flag} {text!r}: {number!r} has to be a number above 0")
+    return weight
+
+
+# -- weights of whole paths ----------------------------------------------------------------------
+
+
+class Balance:
+    """Paths by the value of a property of the whole path: a value first, then a path that has it.
+
+    A path of the value is sought among `TRIES` fresh draws; where none has it, it is one of those
+    of `DRAWN` early draws that have it, each equally often.
+
+    of: the property. weights: sampling weight of each value; None for the same for all values that
+    early draws have.
+    """
+
+    def __init__(self, name: str, of: Property, weights: Mapping[float, float] | None) -> None:
+        self.name, self.of, self.weights = name, of, weights
+        self.known = lru_cache(maxsize=100_000)(self._value)
+
+    @classmethod
+    def read(cls, text: str, net: "Supernet") -> "Balance":
+        """What --path-weights says: `convolutions`, or `convolutions=5:1,6:2`."""
+        from supernet.training.properties import properties
+
+        name, given, values = text.partition("=")
+        if name not in properties:
+            raise UserError(
+                f"--path-weights {text!r}: there is no property {name!r} of paths; there is "
+                f"{', '.join(properties)}"
+            )
+        weights = {}
+        for word in values.split(",") if given else []:
+            value, _, number = word.strip().partition(":")
+            try:
+                key = float(value)
+            except ValueError:
+                raise UserError(
+                    f"--path-weights {text!r}: each value has a weight, as {name}=5:1,6:2"
+                ) from None
+            weights[key] = _weight("--path-weights", text, number)
+        return cls(name, properties[name](net), weights or None)
+
+    def fill(self, space: Space, draw: Callable[[np.random.Generator], Arch]) -> None:
+        """Draw the early ones; UserError where none of them has a value that has a weight."""
+        self.space, self.draw = space, draw
+        rng = np.random.default_rng(0)
+        early = dict.fromkeys(draw(rng) for _ in range(DRAWN))
+        self.table: dict[float, list[Arch]] = {}
+        for arch in early:
+            self.table.setdefault(self.value(arch), []).append(arch)
+        there = sorted(self.table)
+        weights = dict.fromkeys(there, 1.0) if self.weights is None else self.weights
+        for value in weights:
+            if value not in self.table:
+                raise UserError(
+                    f"--path-weights: none of {len(early):,} drawn paths has {self.name} "
+                    f"{value:g}; there are {', '.join(f'{v:g}' for v in there)}"
+                )
+        self.values = list(weights)
+        self.odds: NDArray[np.float64] = np.array(list(weights.values()), dtype=float)
+        self.odds /= self.odds.sum()
+
+    def sample(self, rng: np.random.Generator) -> Arch:
+        """One path, a pure function of the generator."""
+        value = self.values[rng.choice(len(self.values), p=self.odds)]
+        for _ in range(TRIES):
+            arch = self.draw(rng)
+            if self.value(arch) == value:
+                return arch
+        return self.table[value][rng.integers(len(self.table[value]))]
+
+    def value(self, arch: Arch) -> float:
+        """The property of one path, remembered by the network that it is."""
+        return self.known(as_tuples(self.space.canonical([arch]))[0])
+
+    def _value(self, arch: Arch) -> float:
+        return float(self.of(np.array([arch]))[0])

@@ -3,15 +3,33 @@
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from lanas.errors import UserError, one_line
 from supernet.data.sets import IMAGENET_MEAN, IMAGENET_STD, Data
-from supernet.data.tasks import Classification
+from supernet.training.settings import TrainingSettings
 
 Teacher = Callable[[Tensor], Tensor]  # images normalised as the data to logits [n, classes]
+
+
+def teacher_of(
+    settings: TrainingSettings, data: Data, teaches: bool = False
+) -> Literal["first"] | Teacher | None:
+    """The `teacher` of `Training` that the settings name; UserError where there is none such.
+
+    teaches: whether the first architecture of a step teaches the others, unless told otherwise.
+    """
+    name = settings.teacher or ("largest" if teaches else "labels")
+    if name == "largest" and not teaches:
+        raise UserError("--teacher largest works only with --strategy sandwich")
+    if name in ("labels", "largest"):
+        if settings.teacher_weights is not None:
+            raise UserError(f"--teacher-weights needs a timm model, and --teacher is {name}")
+        return "first" if name == "largest" else None
+    return load(name, settings.teacher_weights, data)
 
 
 def load(name: str, weights: str | None, data: Data) -> Teacher:
@@ -30,7 +48,7 @@ def load(name: str, weights: str | None, data: Data) -> Teacher:
             )
         from supernet import load as load_folder
 
-        net = load_folder(name)  # of images in 0..1
+        net: nn.Module = load_folder(name)  # of images in 0..1
         mean, std = torch.zeros(1), torch.ones(1)
     else:
         net, mean, std = _timm(name, weights, data)
@@ -76,8 +94,9 @@ def _timm(name: str, weights: str | None, data: Data) -> tuple[nn.Module, Tensor
         raise UserError(
             f"--teacher {name}: the weights {weights!r} cannot be loaded: {one_line(error)[:300]}"
         ) from None
-    mean, std = (net.pretrained_cfg.get(key) for key in ("mean", "std"))
-    mean, std = torch.tensor(mean or IMAGENET_MEAN), torch.tensor(std or IMAGENET_STD)
+    known: Any = net.pretrained_cfg
+    mean = torch.tensor(known.get("mean") or IMAGENET_MEAN)
+    std = torch.tensor(known.get("std") or IMAGENET_STD)
     if len(mean) != channels:  # grey images: timm averages the filters of the first layer
         mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
     return net, mean, std
@@ -88,7 +107,8 @@ def _classes(state: dict[str, Tensor], name: str) -> int:
     import timm
 
     with torch.device("meta"):
-        classifier = timm.create_model(name).pretrained_cfg["classifier"]
+        known: Any = timm.create_model(name).pretrained_cfg
+    classifier = known["classifier"]
     first = classifier if isinstance(classifier, str) else classifier[0]
     if f"{first}.weight" not in state:
         raise UserError(f"it has no {first}.weight")
@@ -106,10 +126,9 @@ def _check(name: str, teach: Teacher, data: Data) -> None:
             f"--teacher {name} cannot take images of {height}x{width} and {data.shape[0]} "
             f"channels: {one_line(error)[:300]}"
         ) from None
-    if not isinstance(data.task, Classification):
-        return
-    if logits.shape != (2, data.task.classes):
+    if logits.shape[:2] != (2, data.task.outputs):
         told = logits.shape[1] if logits.ndim == 2 else list(logits.shape[1:])
         raise UserError(
-            f"--teacher {name} tells {told} classes apart, and {data.name} has {data.task.classes}"
+            f"--teacher {name} gives {told} outputs, and {data.task.name} of {data.name} has "
+            f"{data.task.outputs}"
         )

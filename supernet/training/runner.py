@@ -1,0 +1,126 @@
+"""What Lightning runs a training with: processes, checkpoints, lines of progress, logs."""
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.strategies import DDPStrategy
+from torch import nn
+
+from lanas.errors import UserError
+from supernet.progress import PlainLines
+from supernet.run import atomic
+from supernet.training.settings import PRECISIONS
+
+
+class SeveralDevices(DDPStrategy):
+    """Lightning's processes, without the wrapper that exchanges gradients at every backward pass.
+
+    It would wait for parameters that no path of the step has; `Training` averages what there is.
+    """
+
+    def configure_ddp(self) -> None:
+        pass
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Checkpoints written aside and renamed."""
+
+    def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
+        with atomic(Path(path)) as file:
+            torch.save(checkpoint, file)
+
+
+def checkpoint_in(folder: Path, net: nn.Module) -> Path | None:
+    """The checkpoint from which the training of `net` goes on; None where there is none.
+
+    Raises UserError where it cannot be read, without unpickling code, or is of another network.
+    """
+    path = folder / "last.ckpt"
+    if not path.exists():
+        return None
+    anew = "remove it to start this training anew"
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a dozen kinds for a file that is not its own
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"checkpoint {path} cannot be read ({reason}); {anew}") from None
+    needed = ("state_dict", "optimizer_states", "loops", "pytorch-lightning_version")
+    missing = [key for key in needed if not isinstance(state, dict) or key not in state]
+    if missing:
+        raise UserError(
+            f"{path} is no checkpoint of a training, it has no {', '.join(missing)}; {anew}"
+        )
+    there = {name: tuple(tensor.shape) for name, tensor in state["state_dict"].items()}
+    wanted = {f"net.{name}": tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+    if there != wanted:
+        name = sorted(wanted.items() ^ there.items())[0][0]
+        raise UserError(
+            f"checkpoint {path} is of another network: {name} is {there.get(name, 'absent')} "
+            f"there, needed is {wanted.get(name, 'absent')}; {anew}"
+        )
+    return path
+
+
+def trainer(folder: Path, epochs: int, device: str, precision: str, devices: int = 1) -> pl.Trainer:
+    """A Lightning trainer that logs to `folder` and keeps its checkpoint there."""
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(pytorch_)?lightning.*")
+    callbacks: list[Callback] = [
+        ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False),
+        _Bar(refresh_rate=20) if sys.stdout.isatty() else _Lines(),
+    ]
+    kind, _, index = device.partition(":")
+    return pl.Trainer(
+        max_epochs=epochs,
+        accelerator=kind,
+        devices=devices if devices > 1 else [int(index)] if index else 1,
+        strategy=SeveralDevices(cluster_environment=LightningEnvironment())
+        if devices > 1
+        else "auto",
+        precision=PRECISIONS[precision],  # type: ignore[arg-type]
+        logger=_loggers(folder),
+        callbacks=callbacks,
+        plugins=[AtomicCheckpoints()],
+        reload_dataloaders_every_n_epochs=1,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        enable_progress_bar=sys.stdout.isatty(),
+        use_distributed_sampler=False,
+    )
+
+
+class _Bar(RichProgressBar):
+    """Lightning's bar without the number of the log's version."""
+
+    def get_metrics(self, trainer: pl.Trainer, module: pl.LightningModule) -> Any:
+        return {k: v for k, v in super().get_metrics(trainer, module).items() if k != "v_num"}
+
+
+class _Lines(Callback):
+    """What the bar says, for where the output is no terminal."""
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.lines = PlainLines("epoch", trainer.max_epochs or 0, trainer.current_epoch)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        loss = float(trainer.callback_metrics["loss"])
+        self.lines.update(trainer.current_epoch + 1, f"loss {loss:.3f}")
+
+
+def _loggers(folder: Path) -> list[Logger]:
+    loggers: list[Logger] = [CSVLogger(folder, "log")]
+    try:
+        loggers.append(TensorBoardLogger(folder, "tensorboard"))
+    except ModuleNotFoundError:
+        pass  # TensorBoard is an extra
+    return loggers

@@ -1,0 +1,99 @@
+"""Optimisers of weights: timm's by name, without decay on norms and biases, and their rate."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+import torch
+from timm.optim import create_optimizer_v2, list_optimizers, param_groups_weight_decay
+from timm.scheduler import CosineLRScheduler
+from torch import nn
+from torch.nn import Parameter
+from torch.optim import Optimizer
+
+from lanas.errors import UserError, one_line
+from supernet.network import Supernet
+
+if TYPE_CHECKING:
+    from supernet.training.settings import TrainingSettings
+
+
+def optimiser(net: Supernet, settings: "TrainingSettings") -> Optimizer:
+    """The optimiser of a network's weights.
+
+    With a layer decay the rate of each group of `net.weight_groups()` is that of the next one times
+    the decay; the last, the output's, has the whole rate.
+    """
+    if settings.layer_decay == 1:
+        return _made(param_groups_weight_decay(net, settings.weight_decay), settings)
+    return _made(layered(net, net.weight_groups(), settings), settings)
+
+
+def layered(
+    net: nn.Module, groups: Mapping[str, Sequence[Parameter]], settings: "TrainingSettings"
+) -> list[dict[str, Any]]:
+    """Parameter groups, input to output, each with the factor of its rate, `lr_scale`."""
+    plain = param_groups_weight_decay(net, settings.weight_decay)
+    decay_of = {id(p): group["weight_decay"] for group in plain for p in group["params"]}
+    found = []
+    for depth, weights in enumerate(reversed(list(groups.values()))):
+        scale = settings.layer_decay**depth
+        for decay in sorted({decay_of[id(p)] for p in weights}):
+            some = [p for p in weights if decay_of[id(p)] == decay]
+            found.append({"params": some, "weight_decay": decay, "lr_scale": scale})
+    left_out = len(decay_of) - sum(len(group["params"]) for group in found)
+    if left_out:
+        raise ValueError(f"weight_groups() leaves out {left_out} of the network's weights")
+    return found[::-1]
+
+
+def _made(groups: Any, settings: "TrainingSettings") -> Optimizer:
+    name = settings.opt.lower()
+    more: dict[str, Any] = {}
+    if settings.opt_betas is not None:
+        more["betas"] = settings.opt_betas
+    if settings.opt_eps is not None:
+        more["eps"] = settings.opt_eps
+    if name == "sgd" and not settings.momentum:
+        name = "momentum"  # timm's name of SGD without Nesterov's momentum, which needs one
+    made: Optimizer = create_optimizer_v2(
+        groups, name, lr=settings.lr, momentum=settings.momentum, **more
+    )
+    return made
+
+
+def check_optimiser(settings: "TrainingSettings") -> None:
+    """UserError where timm has no such optimiser, or it does not take the settings."""
+    names = [str(name) for name in list_optimizers()]
+    name = settings.opt.lower().removeprefix("lookahead_")
+    if name not in names:
+        near = ", ".join(get_close_matches(name, names, 3)) or "sgd, adamw, lamb"
+        raise UserError(f"unknown --opt {settings.opt!r}; it is one of timm's, such as {near}")
+    weight = Parameter(torch.ones(4, 4))
+    weight.grad = torch.ones(4, 4)
+    try:
+        own = _made([weight], replace(settings, opt_betas=None, opt_eps=None)).defaults
+        given, betas = settings.opt_betas, own.get("betas", ())
+        if given is not None and len(given) != len(betas):
+            raise UserError(f"it takes {len(betas)} betas, and --opt-betas has {len(given)}")
+        if settings.opt_eps is not None and "eps" not in own:
+            raise UserError("it has no epsilon; leave out --opt-eps")
+        _made([weight], settings).step()
+    except Exception as error:  # packages that are not there, betas that it does not take
+        raise UserError(
+            f"--opt {settings.opt} cannot be made with these settings: {one_line(error)[:200]}"
+        ) from None
+
+
+def schedule(made: Optimizer, settings: "TrainingSettings", steps: int) -> CosineLRScheduler:
+    """Linear warm-up, then a cosine to 0 over the rest; of a training of `steps` steps an epoch."""
+    warmup = round(min(settings.warmup, settings.epochs / 2) * steps)
+    return CosineLRScheduler(
+        made,
+        settings.epochs * steps - warmup,
+        warmup_t=warmup,
+        warmup_prefix=True,
+        warmup_lr_init=settings.lr / max(warmup, 1),
+        t_in_epochs=False,
+    )
