@@ -3,15 +3,19 @@
 
     python search.py runs/digits --trials 200 --max-macs 3M
     python search.py runs/digits --objective accuracy --objective latency
+    python search.py runs/digits --rescore soft --size-prior 5
     python search.py runs/table --table nasbench201.npz --space nb201 --score cifar10_test_200
 
 Every trial is a line of RUN/search/trials.jsonl before the next is chosen; the same command goes
 on after a stop, and with more --trials it goes further. Next: python retrain.py runs/digits
 """
 
+from typing import Any
+
 from jsonargparse import ArgumentParser
 
 import supernet
+from lanas.errors import UserError
 from supernet.cli.main import main as ending
 from supernet.cli.parsing import parse, parser
 from supernet.cli.settings import SearchSettings
@@ -26,6 +30,9 @@ def arguments() -> ArgumentParser:
 
 def main() -> None:
     command = parse(arguments(), SearchSettings, "run")
+    if command.given.get("rescore") is not None:
+        rank_anew(command.first, **command.given)
+        return
     found = supernet.search(command.first, **command.given)
 
     from supernet.report.tables import console, failures, meant, result_table
@@ -36,6 +43,21 @@ def main() -> None:
             print(line)
     after = "" if command.given.get("table") else f"; next: python retrain.py {command.first}"
     print(f"trials: {found.folder.trials}{after}")
+
+
+def rank_anew(run: str, rescore: str, **given: Any) -> None:
+    """Rank the trials of a search by another score: a table, and a file for retrain.py."""
+    if other := sorted(given.keys() - {"tag", "size_prior"}):
+        flag = "--" + other[0].replace("_", "-")
+        raise UserError(f"--rescore evaluates nothing and goes with --tag and --size-prior: {flag}")
+    found = supernet.rescore(run, rescore, **given)
+
+    from supernet.report.tables import console, ranking_table
+
+    console().print(ranking_table(found.ranking, found.score, len(found.trials)))
+    name = found.file.stem.removeprefix("ranking-")
+    tag = f" --search-tag {given['tag']}" if given.get("tag") else ""
+    print(f"ranking: {found.file}; next: python retrain.py {run} --score {name}{tag}")
 
 
 if __name__ == "__main__":

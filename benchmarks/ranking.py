@@ -36,7 +36,7 @@ from lanas.errors import UserError
 from lanas.ranking import best_of_top, tau
 from lanas.scores import size_prior
 from lanas.space import Arch, Archs, Floats, Space, as_tuples
-from lanas.trials import TrialLog
+from lanas.trials import Measurements
 from supernet.api import common
 from supernet.run import Run, atomic, read_json, write_json
 from supernet.spaces import family
@@ -207,18 +207,17 @@ def train(
 def scored(folder: Path, name: str, sample: Sample, threads: int) -> tuple[Floats, Floats, float]:
     """Accuracy and soft accuracy of the sample by one of SCORINGS, [n]; the mean seconds of one."""
     run = Run.open(folder)
-    log = TrialLog(folder / "ranking" / f"{name.replace(' ', '-')}.jsonl")
-    if [trial.arch for trial in log.trials] != sample.archs[: len(log)]:
-        raise UserError(f"{log.path} is of other architectures; remove it")
-    if len(log) < len(sample.archs):
-        for trial in evaluator(run, threads, **SCORINGS[name])(sample.archs[len(log) :]):
-            if trial.error is not None:
-                raise UserError(f"{trial.arch}: {trial.error}")
-            log.append(trial)
+    kept = Measurements(folder / "ranking" / f"{name.replace(' ', '-')}-2.jsonl")
+    left = [arch for arch in sample.archs if kept.of(arch) is None]
+    for trial in evaluator(run, threads, **SCORINGS[name])(left) if left else ():
+        if trial.error is not None:
+            raise UserError(f"{trial.arch}: {trial.error}")
+        kept.append(trial)
+    trials = [trial for arch in sample.archs if (trial := kept.of(arch)) is not None]
     accuracy, soft = (
-        np.array([trial.measured[name] for trial in log.trials]) for name in ("accuracy", "soft")
+        np.array([trial.measured[name] for trial in trials]) for name in ("accuracy", "soft")
     )
-    return accuracy, soft, float(np.mean([trial.seconds for trial in log.trials]))
+    return accuracy, soft, float(np.mean([trial.seconds for trial in trials]))
 
 
 def own_macs(folder: Path, sample: Sample) -> tuple[Floats, float]:

@@ -3,8 +3,8 @@
     log = SearchLog(folder, Measurements(run / "measured" / "KEY.jsonl"))
     log.ask([arch]); log.tell(trial, score=0.9)
 
-A search's folder holds `config.json` (its settings; the frozen `score`, the path of the
-`measurements` relative to it), `asked.jsonl` (each architecture asked for, with the number of
+A search's folder holds `config.json` (its settings; the frozen `score`, and `measured`, the path
+of the measurements relative to it), `asked.jsonl` (each architecture asked for, with the number of
 trials told by then) and `trials.jsonl` (a line a trial). What was measured is looked up in the
 measurements, by architecture.
 """
@@ -19,7 +19,7 @@ from typing import Any
 from lanas.errors import UserError
 from lanas.lines import Lines, Record, read_object
 from lanas.scores import PLAIN, Score, score_from_data
-from lanas.space import Arch
+from lanas.space import Arch, Space
 from lanas.trials import Measurements, Trial, arch_of, number_of, text_of
 
 FORMAT = 2  # of config.json; the first edition has no number
@@ -28,7 +28,7 @@ FORMAT = 2  # of config.json; the first edition has no number
 def frozen(folder: Path, score: Score, measurements: Path) -> dict[str, Any]:
     """What `config.json` of a search's folder says beside its settings, for `read_search`."""
     relative = os.path.relpath(measurements.resolve(), folder.resolve())
-    return {"format": FORMAT, "score": score.to_data(), "measurements": relative}
+    return {"format": FORMAT, "score": score.to_data(), "measured": relative}
 
 
 # -- going on ------------------------------------------------------------------------------------
@@ -71,7 +71,7 @@ class SearchLog:
     def __init__(self, folder: Path, measurements: Measurements) -> None:
         self.folder, self.path = folder, folder / "trials.jsonl"
         self.measurements = measurements
-        refuse_first_edition(folder)
+        refuse_foreign(folder)
         self._asked_lines = Lines(folder / "asked.jsonl", _asked)
         self._told_lines = Lines(self.path, Told.of)
         self.asked: list[Arch] = self._asked_lines.read()
@@ -85,6 +85,11 @@ class SearchLog:
         """What was asked and not told, in the order in which it was asked."""
         told = {trial.arch for trial in self.trials}
         return [arch for arch in dict.fromkeys(self.asked) if arch not in told]
+
+    def check(self, space: Space) -> None:
+        """UserError where what was asked or told is not of the space."""
+        for arch in dict.fromkeys([*(trial.arch for trial in self.trials), *self.asked]):
+            space.check(arch)
 
     def ask(self, archs: Sequence[Arch]) -> None:
         """Put on disk that these were asked for, with one sync."""
@@ -162,7 +167,7 @@ def read_search(path: Path) -> Searched:
         return Searched(log, lines, _old_score(config), config)
     try:
         score = score_from_data(config.get("score"))
-        measurements = folder / text(config.get("measurements"))
+        measurements = folder / text(config.get("measured"))
     except (UserError, TypeError) as error:
         raise UserError(f"{folder / 'config.json'}: {error}") from None
     told = Lines(log, Told.of).read()
@@ -172,7 +177,7 @@ def read_search(path: Path) -> Searched:
 def text(value: object) -> str:
     """A text out of a file; TypeError where it is none."""
     if not isinstance(value, str):
-        raise TypeError(f"measurements are {value!r:.60}, not a path")
+        raise TypeError(f"measured is {value!r:.60}, not a path")
     return value
 
 
@@ -190,13 +195,21 @@ def _read_config(path: Path) -> dict[str, Any]:
 # -- the first edition ---------------------------------------------------------------------------
 
 
-def refuse_first_edition(folder: Path) -> None:
-    """UserError where the folder holds a search of the first edition, which cannot go on."""
-    log = folder / "trials.jsonl"
-    if log.exists() and _first_edition(_read_config(folder / "config.json"), log):
+def refuse_foreign(folder: Path) -> None:
+    """UserError where the folder holds a search that cannot go on.
+
+    That is one of the first edition, and events without the config.json that says of what search.
+    """
+    log, config = folder / "trials.jsonl", _read_config(folder / "config.json")
+    if log.exists() and _first_edition(config, log):
         raise UserError(
             f"{folder} holds a search of the first edition, which can be ranked and retrained "
             "from, but not continued: begin another beside it with --tag NAME"
+        )
+    if not config and (log.exists() or (folder / "asked.jsonl").exists()):
+        raise UserError(
+            f"{folder} holds events of a search without its config.json: put that back, or remove "
+            "asked.jsonl and trials.jsonl as well"
         )
 
 

@@ -58,22 +58,23 @@ def search(
     or all of fewer, failed, UserError where a trial lacks what the score needs.
     """
     history = optimiser.history
-    for arch in {trial.arch for trial in log.trials} | set(log.waiting):
-        history.space.check(arch)
+    log.check(history.space)
     optimiser.tell(log.trials)  # resume is replay
     _stop_where_all_failed(log, FIRST)
     pending = log.waiting  # what was asked and not told comes first
     parallel = parallel or len(evaluators)
     with _team(evaluators, say) as team:
         while len(log) < trials:
-            room = min(parallel, trials - len(log)) - len(pending)
+            # Also of what only more trials will evaluate: a search that goes further is then one
+            # that was that long from its start.
+            room = parallel - len(pending)
             if room > 0:
                 archs = optimiser.ask(room, pending)
                 log.ask(archs)
                 pending += archs
             if not pending:
                 break
-            trial = _next(history, log, team, pending)
+            trial = _next(history, log, team, pending, trials - len(log))
             score = worth(trial, history.score, history.objectives)[0]
             log.tell(trial, score)
             optimiser.tell([trial])
@@ -83,8 +84,13 @@ def search(
     _stop_where_all_failed(log, 1)
 
 
-def _next(history: History, log: SearchLog, team: "Team | Alone", pending: Sequence[Arch]) -> Trial:
-    """The next of the pending trials to come back, as it stands in the measurements on disk."""
+def _next(
+    history: History, log: SearchLog, team: "Team | Alone", pending: Sequence[Arch], most: int
+) -> Trial:
+    """The next of the pending trials to come back, as it stands in the measurements on disk.
+
+    most: evaluations at a time, at most: as many as there are trials left.
+    """
     while True:
         log.measurements.refresh()
         for arch in pending:
@@ -94,7 +100,7 @@ def _next(history: History, log: SearchLog, team: "Team | Alone", pending: Seque
             if known is not None and known.error is None:
                 if lacks(known.measured, history.score, history.objectives) is None:
                     return known
-            if team.free:
+            if team.free and team.at_work < most:
                 team.start(arch)
         trial = team.wait()
         if trial is not None:
@@ -144,6 +150,11 @@ class Alone:
         """Whether it has nothing to do."""
         return self.arch is None
 
+    @property
+    def at_work(self) -> int:
+        """How many architectures are being evaluated."""
+        return 0 if self.arch is None else 1
+
     def has(self, arch: Arch) -> bool:
         """Whether it is at this architecture."""
         return self.arch == arch
@@ -188,6 +199,11 @@ class Team:
     def free(self) -> bool:
         """Whether one of them has nothing to do."""
         return len(self.busy) < len(self.work)
+
+    @property
+    def at_work(self) -> int:
+        """How many architectures are being evaluated."""
+        return len(self.busy)
 
     def has(self, arch: Arch) -> bool:
         """Whether one of them is at this architecture."""

@@ -189,20 +189,3 @@ class Measurements:
                 opened.write(text)
             return f"errors/{name}"
         raise UserError(f"{folder} holds 1,000 tracebacks of one architecture; remove some")
-
-
-class TrialLog:
-    """The log of a search as the scripts of today write it; `lanas.events` takes its place."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lines = Lines(path, lambda record: Measurement.of(record).trial)
-        self.trials: list[Trial] = self._lines.read()
-
-    def __len__(self) -> int:
-        return len(self.trials)
-
-    def append(self, trial: Trial) -> None:
-        """Put one trial on disk."""
-        self._lines.append([{"trial": len(self.trials)} | record_of(trial)])
-        self.trials.append(trial)

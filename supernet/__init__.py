@@ -10,9 +10,9 @@ net = supernet.retrain(run, found.best)
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from supernet.api import Found, Run, load, retrain, search, select, train
+    from supernet.api import Found, Rescored, Run, load, rescore, retrain, search, select, train
 
-__all__ = ["Found", "Run", "load", "retrain", "search", "select", "train"]
+__all__ = ["Found", "Rescored", "Run", "load", "rescore", "retrain", "search", "select", "train"]
 
 
 if not TYPE_CHECKING:

@@ -23,6 +23,8 @@ def recorded(run: Run, script: str, **where: Any) -> Iterator[None]:
     alone writes. A script that is killed leaves a beginning without an end.
     """
     start = time.time()
+    if rank() == 0:
+        run.path.mkdir(parents=True, exist_ok=True)  # not at the end: it may have been moved away
     about = {"versions": versions(), "commit": commit(), "machine": platform.node()}
     _event(run, {"script": script, "event": "began", "time": utc(start), **about, **where})
     status = "failed"
@@ -42,7 +44,6 @@ def recorded(run: Run, script: str, **where: Any) -> Iterator[None]:
 def _event(run: Run, event: dict[str, Any]) -> None:
     if rank():
         return
-    run.path.mkdir(parents=True, exist_ok=True)
     with open(run.history_file, "a") as file:
         file.write(json.dumps(event, allow_nan=False) + "\n")
 

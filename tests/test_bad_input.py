@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from lanas.events import read_search
 from supernet.run import lock
 from tests.images import npz
 from tests.scripts import RETRAIN, SEARCH, TINY, TRIALS, answer, refused
@@ -308,9 +309,10 @@ def test_a_broken_line_within_the_log(run: Path, script: str, broken: str) -> No
 
 @SCRIPTS
 def test_a_log_of_another_space(run: Path, script: str) -> None:
-    log = run / "search" / "trials.jsonl"
-    records = [json.loads(line) for line in log.read_text().splitlines()]
-    log.write_text("".join(json.dumps(r | {"arch": [9] * 6}) + "\n" for r in records))
+    (measured,) = run.glob("measured/*.jsonl")
+    for log in (run / "search" / "trials.jsonl", measured):
+        records = [json.loads(line) for line in log.read_text().splitlines()]
+        log.write_text("".join(json.dumps(r | {"arch": [9] * 6}) + "\n" for r in records))
     settings = SEARCH if script == "search" else RETRAIN
     refused(script, run, *settings, says=("edge0 is 9", "0 to 4"), untouched=run)
 
@@ -338,7 +340,7 @@ def test_a_second_process_on_the_same_run(run: Path) -> None:
         ("--device tpu", ("tpu", "cpu")),
         ("--trials 0", ("trials", "0", "1 or more")),
         ("--trials ten", ("trials", "ten", "1 or more")),
-        ("--batch 0", ("batch", "0", "1 or more")),
+        ("--parallel 0", ("parallel", "0", "1 or more")),
         ("--calibration-images -1", ("calibration", "-1", "0 or more")),
         ("--size-prior much", ("size-prior", "much", "0 or more")),
         ("--score loss", ("unknown score 'loss'; it is one of accuracy, soft",)),
@@ -365,8 +367,8 @@ def test_a_budget_that_nothing_meets_names_the_smallest_that_something_does(
     run = shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("search"))
     done = answer("search", run, *SEARCH, f"--max-{name}", least)
     assert done.status == 0, done.err
-    lines = (run / "search" / "trials.jsonl").read_text().splitlines()
-    assert lines and all(json.loads(line)["measured"][name] <= int(least) for line in lines)
+    trials = read_search(run / "search").trials
+    assert trials and all(trial.measured[name] <= int(least) for trial in trials)
 
 
 def test_two_budgets_that_nothing_meets_together(trained: Path) -> None:

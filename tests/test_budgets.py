@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lanas.events import read_search
 from lanas.space import as_tuples
-from lanas.trials import TrialLog
 from supernet.network import extract, spec_from_data
 from supernet.run import Run
 from supernet.score.counted import count, on_meta
@@ -38,7 +38,7 @@ def test_every_trial_keeps_to_the_budgets(run: Path, names: tuple[str, ...]) -> 
     flags = [word for name, limit in limits.items() for word in (FLAGS[name], f"{limit:.0f}")]
     done = answer("search", run, "--trials", 12, "--calibration-images", 256, *flags)
     assert done.status == 0, done.err
-    trials = TrialLog(run / "search" / "trials.jsonl").trials
+    trials = read_search(run / "search").trials
     assert len(trials) == 12
     for trial in trials:
         found = counted(trial.arch)

@@ -191,7 +191,7 @@ def refused(log: SearchLog, file: str, line: str, message: str) -> None:
     [
         ({"score": "soft"}, "config.json: 'soft' is no score"),
         ({"score": {"name": "soft", "version": 9}}, "config.json: score soft of version 9"),
-        ({"measurements": 3}, "config.json: measurements are 3, not a path"),
+        ({"measured": 3}, "config.json: measured is 3, not a path"),
         ({"format": 3}, "config.json is of format 3; this version reads 1 and 2"),
     ],
 )
@@ -253,6 +253,16 @@ def test_old_logs_are_read_and_what_was_not_measured_is_absent(
     assert "\n" not in str(caught.value)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
     begin(folder / "another", Measurements(tmp_path / "measured" / "key.jsonl"))
+
+
+def test_events_without_their_config_do_not_go_on(tmp_path: Path) -> None:
+    log = searched(tmp_path)
+    (log.folder / "config.json").unlink()
+    for left in ("trials.jsonl", "asked.jsonl"):
+        with pytest.raises(UserError, match=r"without its config\.json: put that back"):
+            SearchLog(log.folder, log.measurements)
+        (log.folder / left).unlink()
+    assert SearchLog(log.folder, log.measurements).trials == []
 
 
 def test_a_broken_line_of_an_old_log_is_named(tmp_path: Path) -> None:

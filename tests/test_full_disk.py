@@ -47,16 +47,22 @@ def test_a_full_disk_while_training(tmp_path: Path, full_after: Any, count: int,
         assert state["epoch"] == min(count - 4, 2)
 
 
-def test_a_full_disk_while_searching(run: Path, full_after: Any) -> None:
+@pytest.mark.parametrize(
+    ("count", "name", "more"), [(0, "asked", 0), (1, "", 0), (2, "trials", 0), (5, "trials", 1)]
+)
+def test_a_full_disk_while_searching(
+    run: Path, full_after: Any, count: int, name: str, more: int
+) -> None:
+    """What was asked, the measurement and the trial: the file that is full is named."""
     before = (run / "search" / "trials.jsonl").read_text()
-    full_after(2)
+    full_after(count)
     done = answer("search", run, *SEARCH, "--trials", TRIALS + 5)
     assert done.status == 2
     (line,) = done.err.splitlines()
-    assert "trials.jsonl cannot be written: No space left on device" in line
+    assert f"{name}.jsonl cannot be written: No space left on device" in line
     after = (run / "search" / "trials.jsonl").read_text()
     assert after.startswith(before) and after.endswith("}\n")
-    assert len(after.splitlines()) == TRIALS + 2
+    assert len(after.splitlines()) == TRIALS + more
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "model.onnx", "model.pt2", "result.json"])

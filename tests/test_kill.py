@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 import supernet
-from lanas.trials import TrialLog
+from lanas.events import read_search
 from tests.scripts import RETRAIN, SEARCH, TRIALS, answer, finish, said, start, stop_when
 
 EPOCHS = 8
@@ -129,7 +129,7 @@ def trials(run: Path) -> list[tuple[object, object]]:
     """What is on disk of each whole trial, but for how long it took."""
     log = run / "search" / "trials.jsonl"
     lines = log.read_text().split("\n")[:-1] if log.exists() else []
-    return [(record["arch"], record["measured"]) for record in map(json.loads, lines)]
+    return [(record["arch"], record["score"]) for record in map(json.loads, lines)]
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def unsearched(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_killed_search_ends_with_the_trials_of_an_uninterrupted_one(
     unsearched: Path, tmp_path: Path, batch: int
 ) -> None:
-    command = (*SEARCH, "--batch", batch, "--trials", 24)
+    command = (*SEARCH, "--parallel", batch, "--trials", 24)
     straight, run = (shutil.copytree(unsearched, tmp_path / name) for name in ("straight", "run"))
     assert answer("search", straight, *command).status == 0
     rng = np.random.default_rng(batch)
@@ -168,7 +168,7 @@ def test_a_line_cut_anywhere_costs_that_trial_alone(run: Path, trained: Path) ->
     last = whole.rstrip(b"\n").rfind(b"\n") + 1
     for cut in range(last, len(whole)):
         log.write_bytes(whole[:cut])
-        assert len(TrialLog(log)) == TRIALS - 1
+        assert len(read_search(log).trials) == TRIALS - 1
         assert log.read_bytes() == whole[:cut], "reading changes nothing"
     done = answer("search", run, *SEARCH)
     assert (done.status, done.err) == (0, "")

@@ -64,12 +64,13 @@ def test_one_at_a_time_is_ask_and_tell(tmp_path: Path) -> None:
     assert straight(tmp_path) == toys.search(lanas(), TABLE, TRIALS)
 
 
-def test_more_trials_go_further_and_fewer_do_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("parallel", [1, 4])
+def test_more_trials_go_further_and_fewer_do_nothing(tmp_path: Path, parallel: int) -> None:
     log = opened(tmp_path)
-    for trials in (7, 3, TRIALS):
-        search(lanas(), opened(tmp_path), [evaluate], trials)
+    for trials in (7, 3, 12, TRIALS):
+        search(lanas(), opened(tmp_path), [evaluate], trials, parallel=parallel)
         assert len(opened(tmp_path)) == max(trials, 7)
-    assert archs_of(opened(tmp_path)) == straight(tmp_path)
+    assert archs_of(opened(tmp_path)) == straight(tmp_path, parallel=parallel)
     assert log.trials == [], "what is on disk is read when a log is opened"
 
 
@@ -210,6 +211,13 @@ def test_both_are_at_work_and_the_order_is_that_of_the_answers(tmp_path: Path) -
     assert archs_of(log) == [log.asked[1], log.asked[0]]
 
 
+@pytest.mark.parametrize("count", [2, 3])
+def test_no_more_is_evaluated_than_there_are_trials(tmp_path: Path, count: int) -> None:
+    team = [Unruly(seed, None) for seed in range(count)]
+    search(lanas(), opened(tmp_path), team, 7)
+    assert sum(len(one.archs) for one in team) == 7 == len(opened(tmp_path))
+
+
 def test_an_architecture_of_an_evaluator_that_is_gone_is_asked_of_the_others(
     tmp_path: Path,
 ) -> None:
@@ -230,7 +238,7 @@ def test_an_architecture_of_an_evaluator_that_is_gone_is_asked_of_the_others(
     log = opened(tmp_path)
     search(lanas(), log, [dies, waits], TRIALS, say=said.append)
     assert len(gone.archs) == 3 and gone.archs[-1] in other.archs
-    assert len(log) == TRIALS and log.waiting == []
+    assert len(log) == TRIALS and len(log.waiting) == 1
     assert said == [
         "evaluator 1 of 2 is gone: the worker is gone; what it was at goes to the 1 left"
     ]

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lanas.errors import UserError
+from lanas.events import read_search
 from lanas.rank import ranked
 from lanas.scores import make
 from lanas.space import Arch, as_tuples
-from lanas.trials import TrialLog
 from supernet import load
 from supernet.api.problem import within
 from supernet.export.formats import export
@@ -285,7 +285,7 @@ def test_the_recipe_starts_on_an_image_folder(folder: Path, tmp_path: Path) -> N
     done = answer("search", run, *alone, "--trials", 6, "--calibration-images", 16,
                   "--max-macs", "400k")  # fmt: skip
     assert (done.status, done.err) == (0, "")
-    trials = TrialLog(run / "search" / "trials.jsonl").trials
+    trials = read_search(run / "search").trials
     assert len(trials) == 6 and all(trial.error is None for trial in trials)
     assert max(trial.measured["macs"] for trial in trials) <= 400_000
     done = answer("retrain", run, *alone, "--epochs", 1, "--batch-size", 8, "--precision", 32)

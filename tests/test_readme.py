@@ -24,7 +24,7 @@ def folder(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A retrained network of the small run."""
     run = tmp_path_factory.mktemp("readme") / "run"
     run.mkdir()
-    for name in ("config.json", "defaults.json", "splits.npz", "supernet", "search"):
+    for name in ("config.json", "defaults.json", "splits.npz", "supernet", "search", "measured"):
         (run / name).symlink_to(trained / name)
     done = answer("retrain", run, "--threads", 1, "--epochs", 1)
     assert done.status == 0, done.err

@@ -29,6 +29,7 @@ LITTLE = ("--threads", 1, "--trials", 2, "--calibration-images", 8)
 
 def known(path: str) -> bool:
     """Whether the page has a file, by its name or its folder's."""
+    path = re.sub(r"[0-9a-f]{12}\.jsonl", "KEY.jsonl", path)
     name = path.rsplit("/", 1)[-1]
     return any(f"`{part}`" in PAGE for part in (path, name)) or "log/" in path or "Tensor" in name
 

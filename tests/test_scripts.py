@@ -17,9 +17,9 @@ import supernet.export.formats
 import supernet.score.inherited
 from lanas.costs import Cost
 from lanas.errors import UserError
+from lanas.events import read_search
 from lanas.scores import score_from_data
 from lanas.space import arch_id
-from lanas.trials import TrialLog
 from supernet.data.sets import Data
 from supernet.data.splits import read_splits
 from supernet.export.formats import load_weights
@@ -104,7 +104,7 @@ def test_a_size_prior_takes_a_share_off_the_error_for_every_doubling(run: Path) 
     head = next(line for line in done.out.splitlines() if "architecture" in line)
     assert [word.strip() for word in head.split("┃")[2:4]] == ["score", "val %"]
     assert "score: accuracy, with 20 percent of the error less for every doubling" in done.out
-    log = TrialLog(run / "search" / "trials.jsonl")
+    log = read_search(run / "search")
     score = score_from_data(json.loads((run / "search" / "config.json").read_text())["score"])
     left = {
         t.measured["macs"]: (1 - score(t.measured)) / (1 - t.measured["accuracy"])
@@ -121,14 +121,14 @@ def test_a_size_prior_takes_a_share_off_the_error_for_every_doubling(run: Path) 
 
 def test_the_score_is_soft_or_the_accuracy(run: Path) -> None:
     """The same network by both: what is measured is the same, what is maximised is not."""
-    log = TrialLog(run / "search" / "trials.jsonl")
+    log = read_search(run / "search")
     by_accuracy = {trial.arch: trial.measured for trial in log.trials}
     shutil.rmtree(run / "search")
     done = answer("search", run, *SEARCH, "--score", "soft")
     assert (done.status, done.err) == (0, "")
     assert "┃ trial ┃ soft % ┃ val % ┃" in done.out
     assert "score: the mean probability of the right class" in done.out
-    by_soft = TrialLog(run / "search" / "trials.jsonl").trials
+    by_soft = read_search(run / "search").trials
     both = [trial for trial in by_soft if trial.arch in by_accuracy]
     assert both
     for trial in both:
@@ -186,9 +186,7 @@ def archs_of(run: Path) -> set[str]:
 def logged(run: Path) -> list[tuple[float, str]]:
     lines = (run / "search" / "trials.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
-    return [
-        (record["measured"]["accuracy"], "-".join(map(str, record["arch"]))) for record in records
-    ]
+    return [(record["score"], "-".join(map(str, record["arch"]))) for record in records]
 
 
 @pytest.mark.parametrize(

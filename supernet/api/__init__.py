@@ -2,8 +2,8 @@
 
 from supernet.api.loading import load
 from supernet.api.retraining import retrain, select
-from supernet.api.searching import Found, search
+from supernet.api.searching import Found, Rescored, rescore, search
 from supernet.api.training import train
 from supernet.run import Run
 
-__all__ = ["Found", "Run", "load", "retrain", "search", "select", "train"]
+__all__ = ["Found", "Rescored", "Run", "load", "rescore", "retrain", "search", "select", "train"]

@@ -1,16 +1,19 @@
 """What is searched: a space, what evaluates its architectures, what they cost and may cost."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lanas import scores
 from lanas.costs import Budget, Cost, cost_from_data
 from lanas.errors import UserError
+from lanas.loop import Evaluator
 from lanas.scores import PLAIN, Score
 from lanas.space import Arch, Space
-from lanas.trials import Trial
 from supernet.api import common
 from supernet.cli.settings import SearchSettings
 from supernet.run import Run, SearchFolder, read_json, write_json
@@ -30,17 +33,21 @@ class Problem:
     budgets hold by construction where a cost is a sum of tables, predicates where not. score: what
     is maximised. measure: the real latency of an architecture in ms, where there is a network.
     fitted: the latency that was measured for this search. counted: costs that belong to the run.
+    measured_by: what a measurement depends on beside its architecture. median_macs: of the space,
+    what a prior of size counts from.
     """
 
     space: Space
-    evaluate: Callable[[Sequence[Arch]], Iterator[Trial]]
+    evaluate: Evaluator
     costs: tuple[str, ...]
+    measured_by: Mapping[str, Any]
     score: Score = PLAIN
     budgets: tuple[Budget, ...] = ()
     predicates: Sequence[Any] = ()
     measure: Callable[[Arch], float] | None = None
     fitted: "Fit | None" = None
     counted: dict[str, Cost] = field(default_factory=dict)
+    median_macs: float | None = None
 
     def keep(self, run: Run, folder: SearchFolder) -> None:
         """Put what was counted and measured on disk, so that a search that goes on has the same."""
@@ -95,7 +102,8 @@ def of_table(args: SearchSettings) -> Problem:
     for name in limits(args):
         one_of("cost", name, table.costs)
     predicates = [table.within(name, limit) for name, limit in limits(args).items()]
-    return Problem(space, table, tuple(table.costs), predicates=predicates)
+    by = {"table": digest_of_file(Path(str(args.table))), "score": args.score, "costs": columns}
+    return Problem(space, table, tuple(table.costs), by, predicates=predicates)
 
 
 # -- a supernet --------------------------------------------------------------------------------
@@ -110,6 +118,7 @@ def of_supernet(run: Run, args: SearchSettings, device: str, folder: SearchFolde
     from supernet import spaces
     from supernet.data.splits import read_splits
     from supernet.export.formats import load_weights
+    from supernet.score.counted import median_of
     from supernet.score.inherited import SupernetEvaluator
     from supernet.score.latency import measure
     from supernet.score.memory import PeakMemory
@@ -127,20 +136,21 @@ def of_supernet(run: Run, args: SearchSettings, device: str, folder: SearchFolde
     def real(arch: Arch) -> float:
         return measure(supernet, supernet.input_shape(arch), args.latency_batch, arch)["median_ms"]
 
-    most = limits(args)
-    memory = PeakMemory(supernet)
+    most, images = limits(args), args.calibration_images
+    memory, median = PeakMemory(supernet), median_of(supernet.space, costs["macs"])
     most_memory = most.pop("memory", None)  # a maximum, no sum: asked of what is to be proposed
-    images = {"split": args.split, "images": args.calibration_images}
     return Problem(
         supernet.space,
-        SupernetEvaluator(supernet, data, costs, memory=memory, **images),  # type: ignore[arg-type]
+        SupernetEvaluator(supernet, data, costs, memory=memory, split=args.split, images=images),
         (*costs, "memory"),
-        score_of(args, data, supernet.space, costs["macs"]),
+        _measured_by(run, args, costs, supernet.space),
+        score_of(args, data, median),
         within(supernet.space, costs, most),
         () if most_memory is None else (memory.within(most_memory),),
         measure=real if wants_latency else None,
         fitted=fitted,
         counted={name: costs[name] for name in costs if name != "latency"},
+        median_macs=median,
     )
 
 
@@ -156,16 +166,40 @@ def _costs(run: Run, supernet: "Supernet", data: "Data") -> dict[str, Cost]:
         return counted.of_supernet(supernet, data.shape)
 
 
-def score_of(args: SearchSettings, data: "Data", space: Space, macs: Cost) -> Score:
+def score_of(args: SearchSettings, data: "Data", median_macs: float) -> Score:
     """What is maximised, frozen: with the coefficients of this space."""
-    from supernet.score import counted
-
     return scores.make(
         data.task.soft if args.score == "soft" else data.task.metric,
         size_prior=args.size_prior,
-        median_macs=counted.median_of(space, macs),
+        median_macs=median_macs,
         lower=not data.task.higher,
     )
+
+
+def _measured_by(
+    run: Run, args: SearchSettings, costs: Mapping[str, Cost], space: Space
+) -> dict[str, Any]:
+    """What a measurement depends on beside its architecture.
+
+    A run of the first edition has kept no digest of its data. One latency is told from another by
+    those of some architectures, always the same.
+    """
+    kept = read_json(run.data_file)["digest"] if run.data_file.is_file() else None
+    by: dict[str, Any] = {"supernet": digest_of_file(run.weights), "data": kept}
+    by |= {"split": args.split, "calibration_images": args.calibration_images}
+    if "latency" in costs:
+        some = space.sample(np.random.default_rng(0), 32)
+        by["latency"] = costs["latency"](space, some).tolist()
+    return by
+
+
+def digest_of_file(path: Path) -> str:
+    """SHA-256 of a file's bytes; UserError where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _latency(

@@ -6,19 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import lanas
-from lanas import Optimiser, scores
+from lanas import Optimiser, loop
 from lanas.errors import UserError
+from lanas.events import SearchLog, frozen, read_search, refuse_foreign
 from lanas.optimiser import find
-from lanas.rank import Row, ranked
-from lanas.scores import PLAIN, Score, score_from_data
+from lanas.rank import Row, keep, ranked, rescored, score_of
+from lanas.scores import Score
 from lanas.space import Arch, Space
-from lanas.trials import Trial, TrialLog
+from lanas.trials import Measurements, Trial, key_of
 from supernet import spaces
 from supernet.api import common
 from supernet.api.problem import Problem, objectives, of_supernet, of_table
 from supernet.cli.settings import SearchSettings, identity
 from supernet.provenance import recorded
-from supernet.run import Run, SearchFolder, lock, read_json, settle, write_json
+from supernet.run import Run, SearchFolder, lock, settle, write_json
 from supernet.settings import given
 
 # -- what a search leaves ----------------------------------------------------------------------
@@ -64,13 +65,42 @@ class Found:
 
 
 def told(run: Run, tag: str = "", score: str | None = None) -> tuple[list[Trial], Score]:
-    """The trials of a search and its score, or the score of that name in its place."""
-    folder = run.search(tag)
-    log = TrialLog(folder.trials)
-    if not log.trials:
-        return [], PLAIN
-    kept = score_from_data(read_json(folder.config)["score"])
-    return log.trials, kept if score is None else scores.make(score)
+    """The trials of a search and its score, or in its place the one that `score` names.
+
+    score: as of `lanas.rank.score_of`. A search of the first edition is read as well.
+    """
+    searched = read_search(run.search(tag).path)
+    return searched.trials, score_of(searched, score)
+
+
+# -- another score -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Rescored:
+    """The trials of a search ranked by another score; file: where the ranking is kept."""
+
+    score: Score
+    ranking: list[Row]
+    trials: Sequence[Trial]
+    file: Path
+
+
+def rescore(
+    run: str | Path | Run, score: str, *, tag: str = "", size_prior: float | None = None
+) -> Rescored:
+    """Rank the trials of a search by another score and keep the ranking; nothing is evaluated.
+
+    score: as of `lanas.rank.score_of`. `retrain` takes the ranking by its name, that of the file
+    without `ranking-`. UserError where no trial has what the score needs.
+    """
+    folder = run.search(tag) if isinstance(run, Run) else Run(Path(run), {}).search(tag)
+    if not folder.trials.is_file():
+        raise UserError(f"{folder.trials} does not exist: there is no search to be ranked")
+    searched = read_search(folder.path)
+    by = score_of(searched, score, size_prior)
+    ranking = rescored(searched, by)
+    return Rescored(by, ranking, searched.trials, keep(searched, by, ranking))
 
 
 # -- the search --------------------------------------------------------------------------------
@@ -83,6 +113,8 @@ def search(run: str | Path | Run, **settings: Any) -> Found:
     run. A search that was stopped goes on, one that has ended goes further with more `trials`.
     Raises UserError, in one line, for whatever cannot be used.
     """
+    if settings.get("rescore") is not None:
+        raise UserError("rescore evaluates nothing; it is supernet.rescore, or search.py --rescore")
     if settings.get("table") is None:
         run = Run.open(run)
         args = common.settings(SearchSettings, settings, common.defaults(run, "search"))
@@ -94,15 +126,16 @@ def search(run: str | Path | Run, **settings: Any) -> Found:
     args = replace(args, latency_table=common.absolute(args.latency_table))
     settings_of_optimiser(args)  # raises before data is read
     folder = run.search(args.tag)
+    refuse_foreign(folder.path)
     device = common.device(args)
     problem = of_table(args) if args.table else of_supernet(run, args, device, folder)
     optimiser = _optimiser(problem, args)
-    log = TrialLog(folder.trials)
-    for trial in log.trials:
-        problem.space.check(trial.arch)
+    measured = run.measured(key_of(problem.measured_by))
     with lock(folder.path):
-        settle(folder.config, identity(args, *APART) | {"score": problem.score.to_data()})
+        settle(folder.config, _config(problem, args, folder, measured))
         problem.keep(run, folder)
+        log = SearchLog(folder.path, Measurements(measured))  # read under its lock
+        log.check(problem.space)
         with recorded(run, "search", tag=args.tag, device=device, seed=args.seed):
             _loop(problem, optimiser, log, args)
         if (learned := optimiser.learned()) is not None:
@@ -110,7 +143,20 @@ def search(run: str | Path | Run, **settings: Any) -> Found:
     return Found(folder, problem.space, log.trials, problem.score, optimiser, problem.measure)
 
 
-APART = ("trials", "tag", "data")  # of settings: do not make another search
+APART = ("trials", "tag", "data", "parallel", "rescore", "score")  # do not make another search
+
+
+def _config(
+    problem: Problem, args: SearchSettings, folder: SearchFolder, measured: Path
+) -> dict[str, Any]:
+    """What makes this search the search that it is, its score frozen."""
+    return {
+        **identity(args, *APART),
+        **frozen(folder.path, problem.score, measured),
+        "column": args.score if args.table else None,
+        "objectives": objectives(args, problem.costs),
+        "median_macs": problem.median_macs,
+    }
 
 
 def _optimiser(problem: Problem, args: SearchSettings) -> Optimiser:
@@ -137,22 +183,19 @@ def settings_of_optimiser(args: SearchSettings) -> dict[str, Any]:
     return found
 
 
-def _loop(problem: Problem, optimiser: Optimiser, log: TrialLog, args: SearchSettings) -> None:
+def _loop(problem: Problem, optimiser: Optimiser, log: SearchLog, args: SearchSettings) -> None:
     """Ask, evaluate, put on disk, tell, until there are as many trials as were asked for."""
     from supernet.report.tables import progress
 
-    done_before = len(log) - len(log) % args.batch
-    optimiser.tell(log.trials[:done_before])  # resume is replay
-    known = done_before
     with progress(args.trials, log.trials, problem.score) as line:
-        while len(log) < args.trials and (batch := optimiser.ask(args.batch)):
-            done = log.trials[known:]  # what a stop left of this batch
-            optimiser.tell(done)
-            for trial in problem.evaluate(batch[len(done) : args.trials - known]):
-                log.append(trial)  # on disk before anyone learns of it
-                optimiser.tell([trial])
-                line.update(trial)
-            known = len(log)
-    optimiser.tell(log.trials[known:])
+        loop.search(
+            optimiser,
+            log,
+            [problem.evaluate],
+            args.trials,
+            parallel=args.parallel,
+            told=line.update,
+            say=common.say,
+        )
     if len(log) < args.trials:
         common.say(f"no unseen architecture is left: the space, within its budgets, has {len(log)}")

@@ -12,6 +12,8 @@ from supernet.spaces import own
 def main(body: Callable[[], None]) -> None:
     """Run a script: what the user can mend is one line and exit status 2, no traceback.
 
+    Exit status 1 where every evaluation of a search failed (`lanas.errors.AllFailed`).
+
     Ctrl-C and SIGTERM stop it with one line and exit status 130.
     """
     # torch's threads spin while they wait, and forward and backward have a set each: on a machine
@@ -23,7 +25,7 @@ def main(body: Callable[[], None]) -> None:
         body()
     except (UserError, OSError) as error:
         print(f"{script}: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.status if isinstance(error, UserError) else 2)
     except Exception as error:
         if (line := own.blamed(error)) is None:
             raise

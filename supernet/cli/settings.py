@@ -116,8 +116,8 @@ class OptimiserSettings:
     """architectures to score"""
     tag: str = ""
     """name of this search, to make another one in the same run; none: the run's first"""
-    batch: Count = 1
-    """architectures chosen at a time"""
+    parallel: Annotated[Count, Alias("batch")] = 1
+    """architectures asked for at a time; changes the order of trials, not what a search is"""
     seed: Annotated[int, AtLeast(0)] = 0
     """random seed"""
     optimiser: Annotated[
@@ -192,6 +192,10 @@ class SearchSettings(
 ):
     """Search"""
 
+    rescore: str | None = None
+    """rank the trials so far by this score, keep the ranking and evaluate nothing: accuracy, soft,
+    another measurement, or a JSON file of a score; goes with --size-prior and --tag"""
+
 
 # -- retrain.py --------------------------------------------------------------------------------
 
@@ -207,7 +211,8 @@ class ArchitectureSettings:
     search_tag: str = ""
     """tag of the search whose trials --arch names"""
     score: str | None = None
-    """score by which best and top:K are ranked; null: that of the search"""
+    """score by which best and top:K are ranked: accuracy, soft, a ranking that search.py --rescore
+    kept, or a JSON file of a score; null: that of the search"""
     tag: str = ""
     """text added to the folder's name, to keep another training"""
 

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from lanas.optimiser import Optimiser
 from lanas.pareto import front
-from lanas.rank import ranked
+from lanas.rank import Row, ranked
 from lanas.scores import Score
 from lanas.space import Arch, Floats, arch_id
 from lanas.trials import Trial
@@ -86,25 +86,49 @@ def result_table(
         steps = range(most) if points.shape[1] == 1 else np.linspace(0, len(order) - 1, most)
         order = [order[round(step)] for step in steps]
         title += f", {most} shown" if points.shape[1] > 1 else ""
+    scores = optimiser.history.scores
+    rows = [Row(i, trials[i], float(scores[i])) for i in order]
+    return _table(title, rows, score, optimiser.space.words, metrics, measure)
+
+
+def ranking_table(
+    rows: Sequence[Row],
+    score: Score,
+    trials: int,
+    *,
+    metrics: Mapping[str, Shown] = METRICS,
+    most: int = 10,
+) -> Table:
+    """The best of a ranking of so many trials by any score; architectures by their indices."""
+    title = f"best {min(most, len(rows))} of {trials} trials by {score}"
+    return _table(title, rows[:most], score, arch_id, metrics)
+
+
+def _table(
+    title: str,
+    rows: Sequence[Row],
+    score: Score,
+    words: Callable[[Arch], str],
+    metrics: Mapping[str, Shown],
+    measure: Callable[[Arch], float] | None = None,
+) -> Table:
+    """A line a trial: number, score, what was measured beside it, and the architecture."""
     table = Table(title=title)
-    names = _measured(
-        [trials[i] for i in order], leave_out=() if score.corrected else (score.name,)
-    )
+    same = [] if score.corrected else [score.name]
+    names = _measured([row.trial for row in rows], leave_out=same)
     columns = [shown(name, metrics) for name in names]
     own = shown_score(score, metrics)
     heads = ["trial", own.head, *(column.head for column in columns)]
     for head in [*heads, *(["ms measured"] if measure else [])]:
         table.add_column(Text(head), justify="right")
     table.add_column("architecture", overflow="fold")
-    for i in order:
-        trial = trials[i]
-        cells = [own(float(optimiser.history.scores[i]))]
-        cells += [
-            column(trial.measured.get(name)) for name, column in zip(names, columns, strict=True)
-        ]
-        cells += [f"{measure(trial.arch):.3f}"] if measure else []
-        words = optimiser.space.words(trial.arch).replace(",", ", ")
-        table.add_row(str(i), *cells, Text(words))  # a text such as mb[e6] is no markup
+    for row in rows:
+        measured = row.trial.measured
+        cells = [column(measured.get(name)) for name, column in zip(names, columns, strict=True)]
+        cells += [f"{measure(row.trial.arch):.3f}"] if measure else []
+        said = words(row.trial.arch).replace(",", ", ")
+        # as Text: words such as mb[e6] are no markup
+        table.add_row(str(row.number), own(row.score), *cells, Text(said))
     return table
 
 
