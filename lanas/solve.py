@@ -12,10 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lanas.costs import Budget, Cost
+from lanas.errors import UserError
 from lanas.region import Region, tables, within
 from lanas.space import Arch, Floats, Space, as_tuples
 
-NODES = 20_000  # of the search tree of an integer program, after which bounds are given
+# Where an integer program is too large to be solved, bounds are given: after so many nodes of its
+# search tree, fewer the more variables it has, so that the answer is the same on any machine; and
+# after so many seconds at the latest.
+NODES, VARIABLES, FEWEST = 20_000, 500, 10
+SECONDS = 60.0
 AGAIN = 1000  # times that a program is asked again without a solution that was refused
 
 
@@ -23,7 +28,7 @@ def solve(space: Space, region: Region, objective: Cost | None = None) -> Arch |
     """An architecture inside `region`, the cheapest by `objective` where one is given.
 
     None where the region is empty. Exact but where the program is too large for it (`smallest`
-    tells): then the cheapest that was found, and RuntimeError where none was.
+    tells): then the cheapest that was found, and UserError where none was.
     """
     return Program(space, region, objective).solve()[0]
 
@@ -181,18 +186,22 @@ class Program:
 
         whole = np.zeros(self.size, dtype=np.int64)
         whole[: self.ends[-1]] = 1
+        nodes = max(FEWEST, int(NODES * min(1.0, VARIABLES / self.size) ** 2))
         for _ in range(AGAIN):
             found = milp(
                 self.coefficients,
                 integrality=whole,
                 bounds=Bounds(0, 1),
                 constraints=self.constraints,
-                options={"mip_rel_gap": 0.0, "node_limit": NODES},
+                options={"mip_rel_gap": 0.0, "node_limit": nodes, "time_limit": SECONDS},
             )
             if found.x is None:
-                if found.status != 2:  # 2 is infeasible
-                    raise RuntimeError(f"milp on space {self.space.name}: {found.message}")
-                return None, float("inf")
+                if found.status == 2:  # infeasible
+                    return None, float("inf")
+                raise UserError(
+                    f"space {self.space.name} has too many products of choices to tell within "
+                    f"{SECONDS:.0f} s whether an architecture meets the budgets; raise them"
+                )
             pairs = zip(self.starts, self.ends, strict=True)
             arch = as_tuples(np.array([[int(found.x[a:b].argmax()) for a, b in pairs]]))[0]
             if self.region.contains(self.space, self.space.as_array([arch]))[0]:

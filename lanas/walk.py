@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from lanas.costs import Bools, Budget, Cost, Term
+from lanas.costs import Bools, Budget
 from lanas.region import Region, tables
 from lanas.solve import solve
 from lanas.space import Archs, Floats, Space
@@ -163,42 +163,7 @@ def walk(
     return states
 
 
-# -- ways in -------------------------------------------------------------------------------------
-
-SOLVED = 8  # starts from the integer program, with random objectives
-CHAINS = 400  # of the walks from there
-SEARCHED = 40_000  # states that are tried in all
-
-
-def find_starts(
-    space: Space, region: Region, accepts: Callable[[Archs], Bools] | None = None
-) -> Archs:
-    """Architectures inside `region` that `accepts` holds for as well, [n, choices]; none if none.
-
-    Without `accepts` the answer is exact, by `solve`. With it the search is bounded: integer
-    programs with random objectives, then walks inside the region.
-    """
+def find_starts(space: Space, region: Region) -> Archs:
+    """Where walks in a region can start, [n, choices]; none where nothing lies inside."""
     arch = solve(space, region) if len(region) else (0,) * len(space.choices)
-    starts = space.as_array([] if arch is None else [arch])
-    if accepts is None or not len(starts):
-        return starts
-    rng = np.random.default_rng(0)
-    solved = [solve(space, region, _random(space, rng)) for _ in range(SOLVED - 1)]
-    starts = np.concatenate([starts, space.as_array([found for found in solved if found])])
-    tried = np.resize(starts, (1, CHAINS, starts.shape[1]))
-    for _ in range(SEARCHED // CHAINS // 10):
-        archs = np.unique(tried.reshape(-1, starts.shape[1]), axis=0)
-        archs = archs[accepts(space.canonical(archs))]
-        if len(archs):
-            return archs[:SOLVED]
-        tried = walk(space, region, tried[-1], rng, 10)
-    return starts[:0]
-
-
-def _random(space: Space, rng: np.random.Generator) -> Cost:
-    """A random objective for the integer program."""
-    drawn = [rng.normal(size=columns.stop - columns.start) for columns in space.columns]
-    terms = [
-        Term((i,), c.code @ w) for i, (c, w) in enumerate(zip(space.choices, drawn, strict=True))
-    ]
-    return Cost("random", "", 0.0, tuple(terms))
+    return space.as_array([] if arch is None else [arch])

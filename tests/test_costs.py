@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import chi2
 
 from lanas import found as finding
+from lanas import solve as solving
 from lanas.costs import Budget, Cost, Term, cost_from_data
 from lanas.errors import UserError
 from lanas.found import found
@@ -210,6 +211,23 @@ def test_the_smallest_within_budgets_is_exact(name: str) -> None:
                     dear = smallest(space, region, -cost)
                     assert dear.exact and -dear.value == values[key][limits <= limit].max()
                     assert dear.arch is not None and region.contains(space, np.array([dear.arch]))
+
+
+@pytest.mark.parametrize("share", [0.2, 0.4, 0.6])
+def test_where_a_program_is_too_large_bounds_are_given(
+    monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    """After one node of the search: what is known lies on both sides of the answer."""
+    monkeypatch.setattr(solving, "VARIABLES", 0)
+    monkeypatch.setattr(solving, "FEWEST", 1)
+    space, _, costs, _ = costs_of("size")
+    archs = toys.raw_points(space)
+    params, macs = (costs[name](space, archs) for name in ("params", "macs"))
+    limit = float(np.quantile(params, share))
+    most = smallest(space, within(space, [Budget(costs["params"], limit)]), -costs["macs"])
+    truth = -macs[params <= limit].max()
+    assert most.bound <= truth <= most.value
+    assert most.exact == (most.bound == most.value)
 
 
 def test_a_budget_below_the_smallest_leaves_nothing() -> None:
