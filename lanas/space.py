@@ -3,7 +3,7 @@
 A `Space` is an ordered list of `Choice`. It builds no network; `supernet/spaces/` does that.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -198,16 +198,11 @@ class Space:
             phi[:, columns] = choice.code[archs[:, i]] * active[:, i, None]
         return phi
 
-    def fix(self, arch: Sequence[int], free: Collection[str] = ()) -> "Space":
-        """The space with one point: of every choice only the option that `arch` takes.
-
-        free: names of choices that stay as they are.
-        """
+    def fix(self, arch: Sequence[int]) -> "Space":
+        """The space with one point: of every choice only the option that `arch` takes."""
         arch = self.check(arch)
         fixed = [
-            choice
-            if choice.name in free
-            else replace(choice, options=(choice.options[i],), code=choice.code[[i]])
+            replace(choice, options=(choice.options[i],), code=choice.code[[i]])
             for choice, i in zip(self.choices, arch, strict=True)
         ]
         return Space(self.name, tuple(fixed))

@@ -4,7 +4,7 @@ A `Supernet` is one network that holds all architectures of a space. The network
 is the same class over a space with one point (`extract`).
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -236,17 +236,15 @@ class Supernet(nn.Module):
 S = TypeVar("S", bound=Supernet)
 
 
-def extract(
-    supernet: S, arch: Sequence[int], *, inherit: bool = True, free: Collection[str] = ()
-) -> S:
+def extract(supernet: S, arch: Sequence[int], *, inherit: bool = True) -> S:
     """The sub-network of `arch`, with the supernet's weights on its device, or freshly drawn ones.
 
     supernet(x, arch) equals extract(supernet, arch)(x). The copy shares no memory. Fresh weights
-    need no supernet in memory: it may be on the meta device. free: names of choices left open.
+    need no supernet in memory: it may be on the meta device.
     """
     device = next(supernet.parameters()).device
     with torch.device("meta" if inherit else device):
-        net = type(supernet)(supernet.space.fix(arch, free), supernet.spec)
+        net = type(supernet)(supernet.space.fix(arch), supernet.spec)
     net.to(memory_format=torch.channels_last)
     if inherit:
         net.to_empty(device=device)

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 import supernet
 from lanas.errors import UserError
+from lanas.space import Space
 from supernet.export.formats import save_weights
-from supernet.network import NetworkSpec, spec_from_data
+from supernet.network import NetworkSpec, Supernet, spec_from_data
 from supernet.spaces import build, kept
 
 SPEC = NetworkSpec("mbconv", (3, 24, 24), 5, 0.1, (1, 1, 2, 1, 1), {"resolutions": [16, 24]})
@@ -65,8 +67,25 @@ def test_a_network_of_the_first_edition_is_loaded(tmp_path: Path) -> None:
     assert torch.allclose(supernet.load(tmp_path)(images), net((images - 0.5) / 0.2), atol=1e-5)
 
 
+def test_weight_groups_have_parameters_of_the_network_itself_first() -> None:
+    class Net(Supernet):
+        def __init__(self) -> None:
+            super().__init__(Space("none", ()), SPEC)
+            self.parts = nn.ModuleList([nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2)])
+            self.scale = nn.Parameter(torch.ones(1))
+            self.again = self.parts[0]  # shared: in the first group that has it
+            self.head = nn.Linear(2, 2)
+
+    groups = Net().weight_groups()
+    assert {name: len(group) for name, group in groups.items()} == {
+        "own": 1, "parts.0": 2, "parts.2": 2, "head": 2
+    }  # fmt: skip
+    assert list(groups) == ["own", "parts.0", "parts.2", "head"]
+
+
 def test_a_family_gives_its_own_sizes() -> None:
     net = build(NetworkSpec("nb201", (3, 16, 16), 5))
     assert (net.spec.width, net.spec.depth) == (16, (5, 5, 5))
+    assert net.input_shape() == (3, 16, 16)
     with pytest.raises(ValueError, match="needs a width and a depth"):
         _ = NetworkSpec("nb201", (3, 16, 16), 5, 4).sizes
