@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from lanas import scores
 from lanas.errors import UserError
@@ -35,7 +37,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_each_part_is_one_short_file() -> None:
-    assert len(BLOCKS) == 4
+    assert len(BLOCKS) == 6
     assert all(len(block.splitlines()) <= 30 for block in BLOCKS.values())
     assert all(len(line) <= 100 for block in BLOCKS.values() for line in block.splitlines())
 
@@ -216,3 +218,53 @@ def test_targets_that_a_task_does_not_take(counts: Path, folder: Path) -> None:
             says=("y_train is int64 [240]; task counting takes no",), untouched=folder)  # fmt: skip
     refused("train_supernet", folder / "run", "--task", COUNT,
             says=("'digits' has its own task",), untouched=folder)  # fmt: skip
+
+
+# -- a strategy and an optimiser of weights ------------------------------------------------------
+
+OPPOSITES, SIGN = "my_strategy.py:Opposites", "my_opt.py:SignSGD"
+LR = 0.01
+
+
+def test_one_step_of_a_strategy_with_an_optimiser_and_a_task(counts: Path, folder: Path) -> None:
+    """Two of the three operations of each layer have moved, every weight by the learning rate."""
+    given = ("--data", "counts.npz", "--task", COUNT, "--space", "my_family.py", *TINY,
+             "--batch-size", 192, "--warmup", 0, "--weight-decay", 0)  # fmt: skip
+    parts = ("--strategy", OPPOSITES, "--opt", SIGN)
+    assert answer("train_supernet", folder / "before", *given, *parts, "--lr", 0).status == 0
+    flags = (*given, *parts, "--lr", LR, "--start", "before")
+    done = answer("train_supernet", folder / "after", *flags)
+    assert (done.status, done.err) == (0, "")
+    config = json.loads((folder / "after" / "config.json").read_text())
+    assert (config["strategy"], config["opt"]) == (str(folder / OPPOSITES), str(folder / SIGN))
+    before, after = (
+        load_file(folder / run / "supernet/model.safetensors") for run in ("before", "after")
+    )
+    moved = {
+        name: (after[name] - before[name]).abs()
+        for name in before
+        if "running_" not in name and "num_batches" not in name
+    }
+    assert moved["head.weight"].max() == pytest.approx(LR, rel=1e-3)
+    for layer in range(4):
+        steps = [moved[f"layers.{layer}.{kernel}.0.weight"] for kernel in "135"]
+        assert sorted(bool(step.any()) for step in steps) == [False, True, True]
+        assert all(torch.isclose(s, s.new_tensor(LR), rtol=1e-3).any() for s in steps if s.any())
+        assert all(s.max() < 1.001 * LR for s in steps)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--strategy", "my_strategies.py:Opposites"), ("strategy", "no such file")),
+        (("--strategy", "my_opt.py:SignSGD"), ("SignSGD", "strategies.Strategy")),
+        (("--strategy", OPPOSITES, "--sampling-weights", "layer0=1:2"), ("only with", "uniform")),
+        (("--opt", "my_opt.py:SGD"), ("my_opt.py", "no 'SGD'")),
+        (("--opt", OPPOSITES), ("Opposites", "torch.optim.optimizer.Optimizer")),
+    ],
+)
+def test_what_cannot_train_is_one_line(
+    folder: Path, flags: tuple[str, ...], says: tuple[str, ...]
+) -> None:
+    given = ("--space", "my_family.py", *TINY, *flags)
+    refused("train_supernet", folder / "run", *given, says=says, untouched=folder)

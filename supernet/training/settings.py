@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from lanas.errors import UserError
-from supernet.settings import AtLeast
+from supernet.settings import AtLeast, Own
 
 if TYPE_CHECKING:
     from supernet.data.augment import Augment
@@ -24,8 +24,9 @@ class TrainingSettings:
     """images in a batch, all devices together"""
     accumulate: Annotated[int, AtLeast(1)] = 1
     """batches in a step, one after the other, to spare memory"""
-    opt: str = "sgd"
-    """optimiser of weights, by timm's name: sgd (with Nesterov momentum), adamw, lamb, ..."""
+    opt: Annotated[str, Own("opt", "my_opt.py:SignSGD")] = "sgd"
+    """optimiser of weights: timm's by name, as sgd (with Nesterov momentum), adamw, lamb, or your
+    own: my_opt.py:SignSGD (docs/extending.md)"""
     lr: Annotated[float, AtLeast(0)] = 0.05
     """peak learning rate"""
     momentum: Annotated[float, AtLeast(0, below=1)] = 0.9

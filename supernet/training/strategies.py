@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lanas import own
 from lanas.errors import UserError
 from lanas.space import Arch, Archs, Floats, Space, as_tuples
-from supernet.settings import AtLeast, OneOf
+from supernet.settings import AtLeast, OneOf, Own
 
 if TYPE_CHECKING:
     from supernet.network import Supernet
@@ -35,8 +36,11 @@ TRIES = 4  # fresh draws a step before it takes one of those
 class StrategySettings:
     """Strategy (which architectures a step trains)"""
 
-    strategy: Annotated[str, OneOf(lambda: list(strategies))] = "uniform"
-    """which architectures a step trains"""
+    strategy: Annotated[
+        str, OneOf(lambda: list(strategies)), Own("strategy", "my_strategy.py:Opposites")
+    ] = "uniform"
+    """which architectures a step trains: uniform, fair or sandwich, or your own:
+    my_strategy.py:Opposites (docs/extending.md)"""
     sampling_weights: str | None = None
     """sampling weights of options, as edge3=skip:4,edge0=none:0.5, beside 1 of all others; uniform
     only"""
@@ -64,7 +68,14 @@ class StrategySettings:
 
 def make(net: "Supernet", settings: StrategySettings) -> "Strategy":
     """The strategy that the settings name, for a network."""
-    return strategies[settings.strategy].build(net, settings)
+    return find(settings.strategy).build(net, settings)
+
+
+def find(name: str) -> "type[Strategy]":
+    """The strategy of a name, or your own, `my_strategy.py:Name`; UserError where there is none."""
+    if own.is_named(name):
+        return own.subclass("strategy", name, Strategy)  # type: ignore[type-abstract]
+    return strategies[name]
 
 
 # -- strategies ----------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Optimisers of weights: timm's by name, without decay on norms and biases, and their rate."""
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from torch import nn
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
+from lanas import own
 from lanas.errors import UserError, one_line
 from supernet.network import Supernet
 
@@ -49,6 +51,8 @@ def layered(
 
 
 def _made(groups: Any, settings: "TrainingSettings") -> Optimizer:
+    if own.is_named(settings.opt):
+        return _own(groups, settings)
     name = settings.opt.lower()
     more: dict[str, Any] = {}
     if settings.opt_betas is not None:
@@ -63,26 +67,42 @@ def _made(groups: Any, settings: "TrainingSettings") -> Optimizer:
     return made
 
 
+def _own(groups: Any, settings: "TrainingSettings") -> Optimizer:
+    """A class of the user's own; of momentum, betas and eps it is given what it takes."""
+    kind: Callable[..., Optimizer] = own.subclass("opt", settings.opt, Optimizer)
+    given = {"momentum": settings.momentum, "betas": settings.opt_betas, "eps": settings.opt_eps}
+    takes = inspect.signature(kind).parameters
+    more = {name: value for name, value in given.items() if value is not None and name in takes}
+    return kind(groups, lr=settings.lr, **more)
+
+
 def check_optimiser(settings: "TrainingSettings") -> None:
-    """UserError where timm has no such optimiser, or it does not take the settings."""
+    """UserError where there is no such optimiser, or it does not take the settings."""
     names = [str(name) for name in list_optimizers()]
     name = settings.opt.lower().removeprefix("lookahead_")
-    if name not in names:
+    if own.is_named(settings.opt):
+        own.subclass("opt", settings.opt, Optimizer)
+    elif name not in names:
         near = ", ".join(get_close_matches(name, names, 3)) or "sgd, adamw, lamb"
-        raise UserError(f"unknown --opt {settings.opt!r}; it is one of timm's, such as {near}")
+        raise UserError(
+            f"unknown --opt {settings.opt!r}; it is one of timm's, such as {near}, "
+            "or your own, such as my_opt.py:SignSGD"
+        )
     weight = Parameter(torch.ones(4, 4))
     weight.grad = torch.ones(4, 4)
     try:
-        own = _made([weight], replace(settings, opt_betas=None, opt_eps=None)).defaults
-        given, betas = settings.opt_betas, own.get("betas", ())
+        plain = _made([weight], replace(settings, opt_betas=None, opt_eps=None)).defaults
+        given, betas = settings.opt_betas, plain.get("betas", ())
         if given is not None and len(given) != len(betas):
             raise UserError(f"it takes {len(betas)} betas, and --opt-betas has {len(given)}")
-        if settings.opt_eps is not None and "eps" not in own:
+        if settings.opt_eps is not None and "eps" not in plain:
             raise UserError("it has no epsilon; leave out --opt-eps")
         _made([weight], settings).step()
     except Exception as error:  # packages that are not there, betas that it does not take
+        mine = own.is_named(settings.opt) and not isinstance(error, UserError)
+        why = own.described(error) if mine else one_line(error)
         raise UserError(
-            f"--opt {settings.opt} cannot be made with these settings: {one_line(error)[:200]}"
+            f"--opt {settings.opt} cannot be made with these settings: {why[:200]}"
         ) from None
 
 
