@@ -132,7 +132,7 @@ def test_the_command_line_wins_wherever_the_recipe_stands(
         "epochs": 1,
         "width": 6,
         "lr": 0.3,
-        "search": {"trials": 3, "batch": 2, "max_macs": 3e6},
+        "search": {"trials": 3, "parallel": 2, "max_macs": 3e6},
     }
 
 
