@@ -68,7 +68,7 @@ class _Operation:
     result: Any
 
 
-class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Watch(TorchDispatchMode):
     """Records what the parts of an operation read and write."""
 
     def __init__(self, arguments: Sequence[Tensor]) -> None:
