@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import supernet.data.sets
 from lanas.events import read_search
 from supernet.run import lock
 from tests.images import npz
@@ -106,6 +107,20 @@ def test_recipes(tmp_path: Path, recipe: str | None, says: tuple[str, ...]) -> N
         file.mkdir()
     command = (tmp_path / "run", "--config", file)
     refused("train_supernet", *command, says=says, untouched=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 7 bytes")],
+)
+def test_too_little_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(supernet.data.sets, "load", load)
+    refused("train_supernet", tmp_path / "run", says=("--image-size",), untouched=tmp_path)
 
 
 def test_no_arguments(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from lanas.errors import UserError
+from lanas.errors import UserError, one_line
 from supernet.spaces import own
 
 
@@ -27,7 +27,8 @@ def main(body: Callable[[], None]) -> None:
         print(f"{script}: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         sys.exit(error.status if isinstance(error, UserError) else 2)
     except Exception as error:
-        if (line := own.blamed(error)) is None:
+        line = out_of_memory(error) or own.blamed(error)
+        if line is None:
             raise
         print(f"{script}: error: {line}", file=sys.stderr)
         sys.exit(2)
@@ -35,3 +36,15 @@ def main(body: Callable[[], None]) -> None:
         after = "\n" if sys.stderr.isatty() else ""  # the ^C that a terminal shows
         print(f"{after}{script}: stopped; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
+
+
+def out_of_memory(error: Exception) -> str | None:
+    """One line for an error of a machine with too little memory; None for any other.
+
+    torch raises a RuntimeError of its own where the processor's memory is meant.
+    """
+    text = one_line(error)
+    words = ("out of memory", "can't allocate memory", "Unable to allocate")
+    if not isinstance(error, MemoryError) and not any(word in text for word in words):
+        return None
+    return f"out of memory ({text:.200}); take a smaller --batch-size, --image-size or --width"
