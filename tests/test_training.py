@@ -277,6 +277,21 @@ def test_gradients_are_unscaled_once_before_they_are_clipped(
     assert not torch.equal(half.head[-1].weight, tiny(square).head[-1].weight)
 
 
+def test_gradients_are_clipped_for_an_optimiser_that_calls_no_closure(
+    square: Data, tmp_path: Path
+) -> None:
+    """Lightning hands one to `step`; an optimiser of one's own may leave it aside."""
+    (tmp_path / "deaf.py").write_text(
+        "import torch\n\nclass Deaf(torch.optim.SGD):\n"
+        "    def __init__(self, params, lr):\n        super().__init__(params, lr)\n"
+        "    def step(self, closure=None):\n        super().step()\n"
+    )
+    nets = [tiny(square) for _ in range(2)]
+    for net, opt in zip(nets, ("sgd", f"{tmp_path}/deaf.py:Deaf"), strict=True):
+        train(net, square, tmp_path / opt[:3], some(net, 1), clip=0.1, opt=opt)
+    assert_equal(*nets)
+
+
 def test_batch_norm_is_never_given_one_image() -> None:
     norm = nn.BatchNorm2d(3)
     check_norms(nn.Conv2d(3, 3, 1), 1, 1)

@@ -144,10 +144,6 @@ class Always(Strategy):
     def sample(self, rng: np.random.Generator) -> list[Arch]:
         return self.archs
 
-    @classmethod
-    def build(cls, *_: object) -> "Always":
-        raise NotImplementedError
-
 
 # -- problems ------------------------------------------------------------------------------------
 

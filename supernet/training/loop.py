@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins import MixedPrecision
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import Metric
@@ -91,7 +92,9 @@ class Training(pl.LightningModule):
         parts = zip(*(tensor.chunk(self.settings.accumulate) for tensor in batch), strict=True)
         losses = torch.stack([self._backward(x, y, archs) for x, y in parts]).mean(0)
         average([p.grad for p in self.weights if p.grad is not None])
-        optimizer.step()  # calls on_before_optimizer_step
+        if not self._scaled:
+            self._clip()
+        optimizer.step()
         self._watch(step, archs, losses)
 
     def _set_rate(self, step: int, archs: list[Arch]) -> None:
@@ -139,8 +142,18 @@ class Training(pl.LightningModule):
             return taught
         return taught + (1 - distill) * self.task.loss(output, target)
 
+    @property
+    def _scaled(self) -> bool:
+        """Whether gradients are scaled, as in fp16."""
+        plugin = self.trainer.precision_plugin
+        return isinstance(plugin, MixedPrecision) and plugin.scaler is not None
+
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Clip the gradient; in fp16 it has been unscaled by now."""
+        """Clip gradients that were scaled: Lightning has unscaled them by now."""
+        if self._scaled:
+            self._clip()
+
+    def _clip(self) -> None:
         if self.settings.clip:
             nn.utils.clip_grad_norm_(self.weights, self.settings.clip)
 

@@ -90,28 +90,27 @@ class Strategy(ABC):
 
     teaches: ClassVar[bool] = False
 
+    def __init__(self, space: Space) -> None:
+        self.space = space
+
     @abstractmethod
     def sample(self, rng: np.random.Generator) -> list[Arch]:
         """The architectures of a step, a pure function of the generator."""
 
     @classmethod
-    @abstractmethod
     def build(cls, net: "Supernet", settings: StrategySettings) -> Self:
-        """The strategy for a network; UserError where a setting is wrong."""
+        """The strategy for a network, by default of its space alone.
+
+        Raises UserError where a setting is wrong.
+        """
+        return cls(net.space)
 
 
 class Single(Strategy):
     """The one architecture of a space of one point, every step."""
 
-    def __init__(self, space: Space) -> None:
-        self.arch = space.only()
-
     def sample(self, rng: np.random.Generator) -> list[Arch]:
-        return [self.arch]
-
-    @classmethod
-    def build(cls, net: "Supernet", settings: StrategySettings) -> Self:
-        return cls(net.space)
+        return [self.space.only()]
 
 
 class Uniform(Strategy):
@@ -127,7 +126,8 @@ class Uniform(Strategy):
         weights: Sequence[Floats] | None = None,
         balance: "Balance | None" = None,
     ) -> None:
-        self.space, self.weights, self.balance = space, weights, balance
+        super().__init__(space)
+        self.weights, self.balance = weights, balance
         if balance is not None:
             balance.fill(space, self.draw)
 
@@ -165,9 +165,6 @@ class Fair(Strategy):
     option is trained floor(m / o) or ceil(m / o) times.
     """
 
-    def __init__(self, space: Space) -> None:
-        self.space = space
-
     def sample(self, rng: np.random.Generator) -> list[Arch]:
         most = int(self.space.options.max())
         columns = [
@@ -176,10 +173,6 @@ class Fair(Strategy):
         ]
         archs = np.stack(columns, axis=1)
         return as_tuples(np.where(self.space.active(archs), archs, 0))
-
-    @classmethod
-    def build(cls, net: "Supernet", settings: StrategySettings) -> Self:
-        return cls(net.space)
 
 
 class Sandwich(Strategy):
@@ -192,7 +185,8 @@ class Sandwich(Strategy):
     teaches = True
 
     def __init__(self, space: Space, largest: Arch, smallest: Arch, random: int = 2) -> None:
-        self.space, self.ends, self.random = space, [largest, smallest], random
+        super().__init__(space)
+        self.ends, self.random = [largest, smallest], random
 
     def sample(self, rng: np.random.Generator) -> list[Arch]:
         return [*self.ends, *as_tuples(self.space.sample(rng, self.random))]
