@@ -54,6 +54,12 @@ class Term:
         if self.table.ndim != len(self.choices):
             raise ValueError(f"term of {len(self.choices)} choices: table is {self.table.shape}")
 
+    def of(self, archs: Archs, active: Bools) -> Floats:
+        """What it adds to each architecture, [n]; active: [n, choices]."""
+        columns = list(self.choices)
+        values: Floats = self.table[tuple(archs[:, columns].T)]
+        return np.where(np.logical_and.reduce(active[:, columns], axis=1), values, 0.0)
+
 
 @dataclass(frozen=True, eq=False)
 class _Stack:

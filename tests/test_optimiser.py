@@ -210,6 +210,7 @@ def test_random_search_is_uniform_over_networks_when_listed() -> None:
     assert ((counts - 60.0) ** 2 / 60.0).sum() < chi2.isf(1e-6, len(index) - 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pairs", [False, True], ids=["sums", "products"])
 @pytest.mark.parametrize("seed", range(3))
 def test_a_draw_by_walking_is_uniform_over_a_leaf(seed: int, pairs: bool) -> None:
@@ -254,12 +255,21 @@ def proposals(optimiser: Optimiser, count: int) -> list[tuple[Arch, Region]]:
     return found
 
 
-def test_before_the_initial_trials_lanas_is_random_search() -> None:
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [("lanas", "initial"), ("bayesian", "initial"), ("evolution", "population")],
+)
+def test_the_initial_trials_are_those_of_random_search(name: str, setting: str) -> None:
     space = toys.mixed()
-    tree, random = LaNAS(space, (), LaNASSettings(initial=20), seed=7), RandomSearch(space, seed=7)
-    for optimiser in (tree, random):
-        optimiser.tell(toys.trials_of(as_tuples(space.enumerate()[:19]), MIXED))
-    assert tree.ask(9) == random.ask(9)
+    optimiser = lanas.make(name, space, settings={setting: 20}, seed=7)
+    random = RandomSearch(space, seed=7)
+    trials = toys.trials_of(as_tuples(space.enumerate()[::10][:20]), MIXED)
+    for each in (optimiser, random):
+        each.tell(trials[:19])
+    assert optimiser.ask(9) == random.ask(9)
+    for each in (optimiser, random):
+        each.tell(trials[19:])
+    assert optimiser.ask(9) != random.ask(9)
 
 
 def test_proposals_lie_in_the_region_that_they_were_drawn_from() -> None:

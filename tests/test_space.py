@@ -60,6 +60,19 @@ def test_encoding_is_the_codes_side_by_side_and_zero_where_inactive() -> None:
     assert three.tolist() == [0, 0, 1, 0, 1, 0, 0, 1, 1, 0, 1]
 
 
+ONE_HOT = Space("one-hot", tuple(Choice(c.name, c.options, when=c.when) for c in MIXED.choices))
+
+
+@pytest.mark.parametrize("space", [*SPACES, ONE_HOT], ids=lambda space: space.name)
+def test_an_encoding_is_what_each_code_says(space: Space) -> None:
+    """By the definition, choice by choice; also where all codes are one-hot and some inactive."""
+    archs = space.sample(np.random.default_rng(0), 50)
+    active = space.active(archs)
+    for i, (choice, columns) in enumerate(zip(space.choices, space.columns, strict=True)):
+        codes = choice.code[archs[:, i]] * active[:, i, None]
+        assert np.array_equal(space.encode(archs)[:, columns], codes)
+
+
 def test_canonical_forgets_inactive_choices() -> None:
     assert as_tuples(MIXED.canonical([(0, 1, 2, 2), (1, 1, 2, 2)])) == [(0, 1, 0, 0), (1, 1, 2, 0)]
 
