@@ -18,7 +18,7 @@ from tests.scripts import answer
 FLAGS = {"macs": "--max-macs", "params": "--max-params", "memory": "--max-memory"}
 
 
-@pytest.mark.parametrize("names", [("macs",), ("params",), ("memory",), tuple(FLAGS)])
+@pytest.mark.parametrize("names", [("macs",), ("params",), ("memory",), tuple(FLAGS)], ids=" ".join)
 def test_every_trial_keeps_to_the_budgets(run: Path, names: tuple[str, ...]) -> None:
     """Counted on the network of each trial, not read from the log; half of the space is dearer."""
     network = Run.open(run).config["network"]

@@ -1,4 +1,4 @@
-"""Latency: fitted linear in the encoding with an honest error, or read from a table."""
+"""Latency: fitted as a sum of tables with an honest error, or read from a table."""
 
 import shutil
 import time

@@ -162,8 +162,13 @@ def _fitted(space: Space, form: _Form, archs: Archs, times: Floats) -> Cost:
 
 def save_fit(path: Path, fitted: Fit) -> None:
     """Keep a fit as JSON, so that a search that goes on has the same budgets."""
-    content = {name: getattr(fitted, name) for name in ("measured", "median_error", "max_error")}
-    write_json(path, content | {"cost": fitted.cost.to_data()})
+    content = {
+        "measured": fitted.measured,
+        "median_error": fitted.median_error,
+        "max_error": fitted.max_error,
+        "cost": fitted.cost.to_data(),
+    }
+    write_json(path, content)
 
 
 def load_fit(path: Path, space: Space) -> Fit:
