@@ -40,7 +40,11 @@ COSTS = {
     "memory": Shown("MiB", 2.0**-20),
     "latency": Shown("ms"),
 }
-METRICS = {"accuracy": Shown("val %", 100, 2), "soft": Shown("soft %", 100, 2)}
+METRICS = {
+    "accuracy": Shown("val %", 100, 2),
+    "miou": Shown("val mIoU %", 100, 2),
+    "soft": Shown("soft %", 100, 2),
+}
 
 
 def shown(name: str, metrics: Mapping[str, Shown] = METRICS) -> Shown:
@@ -172,13 +176,13 @@ def retrained_table(
     results: Sequence[dict[str, Any]],
     trials: Sequence[Trial],
     *,
-    metric: str = "accuracy",
     metrics: Mapping[str, Shown] = METRICS,
 ) -> Table:
     """Retrained networks (result.json) side by side with what search measured of them.
 
-    metric: the one whose value on test images is a result's `test`.
+    A result's `metric` names the measurement of which `test` is the value on test images.
     """
+    metric = next((str(result["metric"]) for result in results if "metric" in result), "accuracy")
     number = {trial.arch: i for i, trial in enumerate(trials)}
     own = shown(metric, metrics)
     unit = own.head.removeprefix("val ")
