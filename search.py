@@ -41,8 +41,13 @@ def main() -> None:
     for line in [meant(found.score), failures(found.trials), *found.optimiser.in_words(3)]:
         if line:
             print(line)
-    after = "" if command.given.get("table") else f"; next: python retrain.py {command.first}"
+    after = "" if command.given.get("table") else following(command.first, command.given.get("tag"))
     print(f"trials: {found.folder.trials}{after}")
+
+
+def following(run: str, tag: str | None, more: str = "") -> str:
+    """What is typed next, to retrain what this search found."""
+    return f"; next: python retrain.py {run}{more}" + (f" --search-tag {tag}" if tag else "")
 
 
 def rank_anew(run: str, rescore: str, **given: Any) -> None:
@@ -56,8 +61,7 @@ def rank_anew(run: str, rescore: str, **given: Any) -> None:
 
     console().print(ranking_table(found.ranking, found.score, len(found.trials)))
     name = found.file.stem.removeprefix("ranking-")
-    tag = f" --search-tag {given['tag']}" if given.get("tag") else ""
-    print(f"ranking: {found.file}; next: python retrain.py {run} --score {name}{tag}")
+    print(f"ranking: {found.file}{following(run, given.get('tag'), f' --score {name}')}")
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ def test_another_search_of_the_run_evaluates_only_what_is_new(
 ) -> None:
     done = answer("search", run, *SEARCH, "--tag", "soft", "--score", "soft", "--trials", 18)
     assert (done.status, done.err) == (0, "")
+    assert f"next: python retrain.py {run} --search-tag soft\n" in done.out
     first, other = read_search(run / "search"), read_search(run / "search" / "soft")
     known = {trial.arch for trial in first.trials}
     assert len(other.trials) == 18 and other.score == make("soft")
