@@ -233,3 +233,13 @@ def test_version() -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("lanas ") and "torch " in done.stdout
+
+
+@pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_recipe_is_one(recipe: Path) -> None:
+    """Its settings fit each other too, and its head says the command."""
+    found = read_recipe(recipe, TrainSettings)
+    make(TrainSettings, found)
+    make(SearchSettings, found.get("search", {}))
+    make(RetrainSettings, found.get("retrain", {}))
+    assert recipe.read_text().startswith("# python train_supernet.py ")
