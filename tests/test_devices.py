@@ -9,57 +9,18 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
-from lanas.space import Arch, Choice, Space
 from supernet.cli import main as cli
-from supernet.data.sets import Data, load
-from supernet.training.loop import Training, fit
-from supernet.training.settings import TrainingSettings
-from supernet.training.strategies import Uniform
+from supernet.data.sets import Data
 from tests import scripts
 from tests.scripts import answer, said, start
+from tests.training import train_toy
 
 TRAIN = ("--width", 4, "--depth", 1, "--epochs", 8, "--threads", 1, "--device", "cpu")
-
-
-class Toy(nn.Module):
-    """Two operations of which a path takes one, without norms: a sum over images is exact."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.space = Space("toy", (Choice("a", ("relu", "tanh")), Choice("b", ("one", "two"))))
-        self.a = nn.ModuleList([nn.Linear(64, 16), nn.Linear(64, 16)])
-        self.b = nn.ModuleList([nn.Linear(16, 10), nn.Linear(16, 10)])
-
-    def forward(self, x: Tensor, arch: Arch) -> Tensor:
-        hidden = self.a[arch[0]](x.flatten(1))
-        out: Tensor = self.b[arch[1]](hidden.tanh() if arch[0] else hidden.relu())
-        return out
-
-
-class Two(Uniform):
-    """Two uniform paths a step."""
-
-    def sample(self, rng: np.random.Generator) -> list[Arch]:
-        return [*super().sample(rng), *super().sample(rng)]
-
-
-def train(folder: Path, devices: int, *, teacher: Any = None, **settings: Any) -> nn.Module:
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    net, data = Toy(), load("digits")
-    same = {"epochs": 2, "warmup": 0, "weight_decay": 1e-3, "clip": 1.0, "crop": 0}
-    given = TrainingSettings(**(same | {"batch_size": 256, "lr": 0.1} | settings))
-    module = Training(
-        net, data, given, Two(net.space), split="train", teacher=teacher, devices=devices
-    )
-    fit(module, folder, device="cpu")
-    return net
 
 
 # -- two processes, forked off the server of the tests ------------------------------------------
@@ -86,7 +47,7 @@ def _one(environment: dict[str, str], function: Any, *args: Any) -> None:
 
 
 def _train_and_save(folder: Path, name: str) -> None:
-    torch.save(train(folder, 2).state_dict(), folder / f"{name}{os.environ['LOCAL_RANK']}.pt")
+    torch.save(train_toy(folder, 2).state_dict(), folder / f"{name}{os.environ['LOCAL_RANK']}.pt")
 
 
 def _command(*argv: object) -> None:
@@ -157,7 +118,7 @@ def test_two_devices_train_as_one(tmp_path: Path) -> None:
     )
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
-    alone = train(tmp_path / "alone", 1).state_dict()
+    alone = train_toy(tmp_path / "alone", 1).state_dict()
     for name, tensor in alone.items():
         assert torch.allclose(first[name], tensor, atol=1e-5), name
 

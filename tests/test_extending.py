@@ -12,12 +12,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lanas import scores
+from lanas import rank, scores
 from lanas.errors import UserError
+from lanas.events import read_search
 from lanas.optimiser import make
 from lanas.trials import Trial
+from supernet.api import select
 from tests import toys
-from tests.scripts import answer, refused
+from tests.scripts import TRIALS, answer, refused, tree
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
 BLOCKS = {
@@ -137,6 +139,34 @@ FRUGAL = "my_score.py:frugal"
 
 def frugal(measured: dict[str, float]) -> float:
     return measured["accuracy"] - 0.01 * math.log2(measured["macs"])
+
+
+def test_a_finished_search_is_ranked_by_a_score(
+    trained: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = tree(trained)
+    searched = read_search(trained / "search")
+    assert rank.main([str(trained / "search"), "--score", FRUGAL, "--top", "99"]) == 0
+    head, _, *rows = capsys.readouterr().out.splitlines()
+    assert head == f"{TRIALS} of {TRIALS} trials have score frugal"
+    values = {n: frugal(trial.measured) for n, trial in enumerate(searched.trials)}
+    found = {int(row.split()[0]): float(row.split()[1]) for row in rows}
+    assert found == pytest.approx(values, rel=1e-4)
+    assert list(found) == sorted(values, key=values.__getitem__, reverse=True)
+    assert tree(trained) == before
+
+
+def test_a_search_by_a_score_and_a_retraining_of_its_best(run: Path, folder: Path) -> None:
+    flags = ("--score", FRUGAL, "--tag", "frugal", "--trials", TRIALS, "--threads", 1)
+    done = answer("search", run, *flags, "--calibration-images", 256)
+    assert (done.status, done.err) == (0, "")
+    lines = [json.loads(line) for line in (run / "search/frugal/trials.jsonl").open()]
+    searched = read_search(run / "search" / "frugal")
+    assert [line["score"] for line in lines] == [frugal(t.measured) for t in searched.trials]
+    settings: tuple[dict[str, str], ...] = ({"search_tag": "frugal"}, {"score": FRUGAL})
+    for given, tag in zip(settings, ("frugal", ""), strict=True):
+        best = max(read_search(run / "search" / tag).trials, key=lambda t: frugal(t.measured))
+        assert select(run, "best", **given) == [best.arch]
 
 
 def test_a_score_is_frozen_with_the_content_of_its_file(folder: Path) -> None:

@@ -23,10 +23,10 @@ from supernet.training.loop import Training, check_norms, fit
 from supernet.training.settings import TrainingSettings
 from supernet.training.strategies import StrategySettings, make
 from supernet.training.weights import layered, schedule
-from tests import test_devices
 from tests.images import npz
 from tests.scripts import answer
 from tests.toys import Always
+from tests.training import train_toy
 
 LR = 0.1
 # One plain step: no momentum, no decay, nothing drawn at random.
@@ -308,10 +308,10 @@ def test_batch_norm_is_never_given_one_image() -> None:
 @pytest.mark.parametrize("teacher", [None, "first"])
 def test_batches_one_after_the_other_are_one_large_batch(tmp_path: Path, teacher: Any) -> None:
     """Of a network without norms; with clipping, which sees the gradient of the whole step."""
-    once = test_devices.train(tmp_path / "once", 1, batch_size=256, teacher=teacher)
-    parts = test_devices.train(tmp_path / "parts", 1, batch_size=64, accumulate=4, teacher=teacher)
+    once = train_toy(tmp_path / "once", 1, batch_size=256, teacher=teacher)
+    parts = train_toy(tmp_path / "parts", 1, batch_size=64, accumulate=4, teacher=teacher)
     assert_equal(parts, once, tolerance=1e-5)
-    other = test_devices.train(tmp_path / "other", 1, batch_size=64, teacher=teacher)
+    other = train_toy(tmp_path / "other", 1, batch_size=64, teacher=teacher)
     with pytest.raises(AssertionError):
         assert_equal(other, once, tolerance=1e-3)
 

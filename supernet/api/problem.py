@@ -12,6 +12,7 @@ from lanas import scores
 from lanas.costs import Budget, Cost, cost_from_data
 from lanas.errors import UserError
 from lanas.loop import Evaluator
+from lanas.own import is_named
 from lanas.scores import PLAIN, Score
 from lanas.space import Arch, Space
 from supernet.api import common
@@ -95,6 +96,8 @@ def of_table(args: SearchSettings) -> Problem:
 
     if args.size_prior is not None:
         raise UserError("--size-prior is of a supernet's scores; leave it out with --table")
+    if args.score is not None and is_named(args.score):
+        raise UserError(f"--score {args.score} is of a supernet; with --table it is a column")
     space = space_of(NetworkSpec(args.space, (3, 32, 32), 10))
     pairs = [cost.partition("=") for cost in args.cost]
     columns = {name: column or name for name, _, column in pairs} or None
@@ -112,7 +115,7 @@ def of_table(args: SearchSettings) -> Problem:
 def of_supernet(run: Run, args: SearchSettings, device: str, folder: SearchFolder) -> Problem:
     """The run's trained supernet, scored on its val split."""
     run.require_supernet()
-    if args.score is not None:
+    if args.score is not None and not is_named(args.score):
         one_of("score", args.score, SCORES)
 
     from supernet import spaces
@@ -168,8 +171,9 @@ def _costs(run: Run, supernet: "Supernet", data: "Data") -> dict[str, Cost]:
 
 def score_of(args: SearchSettings, data: "Data", median_macs: float) -> Score:
     """What is maximised, frozen: with the coefficients of this space."""
+    named = {None: data.task.metric, "accuracy": data.task.metric, "soft": data.task.soft}
     return scores.make(
-        data.task.soft if args.score == "soft" else data.task.metric,
+        named.get(args.score, str(args.score)),
         size_prior=args.size_prior,
         median_macs=median_macs,
         lower=not data.task.higher,

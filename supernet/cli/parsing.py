@@ -159,9 +159,10 @@ def read_recipe(file: Path, kind: type) -> dict[str, Any]:
     try:
         texts, typed = yaml.load(text, _texts()), yaml.safe_load(text)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
+        marked = error if isinstance(error, yaml.MarkedYAMLError) else yaml.MarkedYAMLError()
+        mark = marked.problem_mark
         place = f", line {mark.line + 1}" if mark else ""
-        reason = getattr(error, "problem", None) or one_line(error)
+        reason = marked.problem or one_line(error)
         raise UserError(f"recipe {file}{place} is no YAML: {reason}") from None
     if texts is None:
         return {}

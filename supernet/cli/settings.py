@@ -164,9 +164,10 @@ class ScoringSettings:
     """percent of the error that each doubling of the MACs takes off (docs/results.md)"""
     split: str = "val"
     """images that are scored; test is refused"""
-    score: str | None = None
-    """what is maximised: accuracy (null), or soft, the probability of the right class at
-    temperature 0.5; with --table a column, score where null"""
+    score: Annotated[str | None, Own("score", "my_score.py:frugal")] = None
+    """what is maximised: accuracy (null); soft, the probability of the right class at temperature
+    0.5; or your own: my_score.py:frugal (docs/extending.md); with --table a column, score where
+    null"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,9 +193,9 @@ class SearchSettings(
 ):
     """Search"""
 
-    rescore: str | None = None
+    rescore: Annotated[str | None, Own("score", "my_score.py:frugal")] = None
     """rank the trials so far by this score, keep the ranking and evaluate nothing: accuracy, soft,
-    another measurement, or a JSON file of a score; goes with --size-prior and --tag"""
+    another measurement, your own, or a JSON file of a score; goes with --size-prior and --tag"""
 
 
 # -- retrain.py --------------------------------------------------------------------------------
@@ -210,9 +211,9 @@ class ArchitectureSettings:
     """start from the supernet's weights"""
     search_tag: str = ""
     """tag of the search whose trials --arch names"""
-    score: str | None = None
+    score: Annotated[str | None, Own("score", "my_score.py:frugal")] = None
     """score by which best and top:K are ranked: accuracy, soft, a ranking that search.py --rescore
-    kept, or a JSON file of a score; null: that of the search"""
+    kept, your own, or a JSON file of a score; null: that of the search"""
     tag: str = ""
     """text added to the folder's name, to keep another training"""
 

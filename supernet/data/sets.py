@@ -179,17 +179,16 @@ def load(
       stratified 20 percent is test, the same for every `seed`.
     - `mnist`, `fashion_mnist`, `cifar10`, `cifar100`: downloaded once into `root`, which is
       $LANAS_DATA where not given, ~/.cache/lanas where that is not set.
-    - a path to an .npz file of x_train, y_train, x_test, y_test: x uint8 [n, h, w] or
-      [n, h, w, c] with 1 or 3 channels; y integers [n], the classes of images from 0, or floats
-      [n] or [n, values], numbers to be predicted, or integers [n, h, w], the classes of pixels
-      from 0, where 255 counts nowhere.
+    - a path to an .npz file of x_train, y_train, x_test, y_test: x uint8 [n, h, w] or [n, h, w, c]
+      of 1 or 3 channels; y integers [n], the classes of images from 0, or floats [n] or
+      [n, values], or integers [n, h, w], the classes of pixels from 0, where 255 counts nowhere.
     - a folder in the ImageNet manner, train/CLASS/*.jpg and val/CLASS/*.jpg. **Its val/ is our
       test**; our val is split off its train/. Read as RGB by `workers` processes (0: in this one).
 
     image_size: height and width in pixels; by default as stored, 224 for a folder. val_fraction of
     the train pool, stratified and drawn by `seed`, is val. splits: those of a run folder, used as
-    they are instead. task: of an .npz file, one of your own or its class. Raises
-    UserError for whatever cannot be used, in one line.
+    they are instead. task: of an .npz file, one of your own or its class. UserError for whatever
+    cannot be used, in one line.
     """
     if not 0 < val_fraction < 1:
         raise UserError(f"val_fraction {val_fraction}: it lies between 0 and 1, both excluded")
