@@ -10,15 +10,15 @@ Every trial is a line of RUN/search/trials.jsonl before the next is chosen; the 
 on after a stop, and with more --trials it goes further. Next: python retrain.py runs/digits
 """
 
-from typing import Any
+from dataclasses import fields
 
 from jsonargparse import ArgumentParser
 
 import supernet
 from lanas.errors import UserError
 from supernet.cli.main import main as ending
-from supernet.cli.parsing import parse, parser
-from supernet.cli.settings import SearchSettings
+from supernet.cli.parsing import Command, parse, parser
+from supernet.cli.settings import DeviceSettings, SearchSettings
 
 
 def arguments() -> ArgumentParser:
@@ -31,7 +31,7 @@ def arguments() -> ArgumentParser:
 def main() -> None:
     command = parse(arguments(), SearchSettings, "run")
     if command.given.get("rescore") is not None:
-        rank_anew(command.first, **command.given)
+        rank_anew(command)
         return
     found = supernet.search(command.first, **command.given)
 
@@ -41,27 +41,30 @@ def main() -> None:
     for line in [meant(found.score), failures(found.trials), *found.optimiser.in_words(3)]:
         if line:
             print(line)
-    after = "" if command.given.get("table") else following(command.first, command.given.get("tag"))
+    after = "" if command.given.get("table") else f"; next: {retraining(command)}"
     print(f"trials: {found.folder.trials}{after}")
 
 
-def following(run: str, tag: str | None, more: str = "") -> str:
-    """What is typed next, to retrain what this search found."""
-    return f"; next: python retrain.py {run}{more}" + (f" --search-tag {tag}" if tag else "")
+def retraining(command: Command) -> str:
+    """The command that retrains the best of this search."""
+    tag = command.given.get("tag")
+    return f"python retrain.py {command.first}" + (f" --search-tag {tag}" if tag else "")
 
 
-def rank_anew(run: str, rescore: str, **given: Any) -> None:
+def rank_anew(command: Command) -> None:
     """Rank the trials of a search by another score: a table, and a file for retrain.py."""
-    if other := sorted(given.keys() - {"tag", "size_prior"}):
+    where = {field.name for field in fields(DeviceSettings)}
+    given = {name: value for name, value in command.given.items() if name not in where}
+    if other := sorted(given.keys() - {"rescore", "tag", "size_prior"}):
         flag = "--" + other[0].replace("_", "-")
         raise UserError(f"--rescore evaluates nothing and goes with --tag and --size-prior: {flag}")
-    found = supernet.rescore(run, rescore, **given)
+    found = supernet.rescore(command.first, given.pop("rescore"), **given)
 
     from supernet.report.tables import console, ranking_table
 
     console().print(ranking_table(found.ranking, found.score, len(found.trials)))
     name = found.file.stem.removeprefix("ranking-")
-    print(f"ranking: {found.file}{following(run, given.get('tag'), f' --score {name}')}")
+    print(f"ranking: {found.file}; next: {retraining(command)} --score {name}")
 
 
 if __name__ == "__main__":
