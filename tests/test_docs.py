@@ -37,6 +37,18 @@ def test_links_lead_to_a_page_and_a_heading(page: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_a_page_names_are_there(page: Path) -> None:
+    """Of the log and the changelog too: a file that has moved is named by where it is now."""
+    text = page.read_text(encoding="utf-8")
+    for path in re.findall(
+        r"`((?:docs|recipes|benchmarks|supernet|lanas)/[\w/-]+\.(?:py|md|yaml))`", text
+    ):
+        assert (ROOT / path).exists(), path
+    for name in re.findall(r"`(test_\w+\.py)`", text):
+        assert (ROOT / "tests" / name).exists(), name
+
+
 def test_an_entry_of_the_log_has_the_parts_of_the_template_or_cannot_be_rerun() -> None:
     entries = parts("log.md", r"## L\d+ · ")
     assert len(entries) >= 29
