@@ -46,7 +46,7 @@ def test_lines_of_one_call_share_one_sync(path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_torn_end_is_dropped_wherever_it_was_cut(path: Path) -> None:
-    lines(path).append([{"n": 1}, {"n": 22}])
+    lines(path).append([{"n": 1}, {"n": 2222222}])  # longer than what follows
     whole = path.read_bytes()
     first = whole.index(b"\n") + 1
     for cut in range(first, len(whole)):
