@@ -56,6 +56,7 @@ def test_a_torn_end_is_dropped_wherever_it_was_cut(path: Path) -> None:
         assert path.read_bytes() == whole[:cut], "reading changes nothing"
         log.append([{"n": 3}])
         assert lines(path).read() == [1, 3]
+        assert path.read_bytes().endswith(b'{"n": 3}\n'), "nothing of it is left"
 
 
 @pytest.mark.parametrize(
