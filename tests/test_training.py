@@ -21,7 +21,7 @@ from supernet.spaces import build
 from supernet.training import loop
 from supernet.training.loop import Training, check_norms, fit
 from supernet.training.settings import TrainingSettings
-from supernet.training.strategies import StrategySettings, make
+from supernet.training.strategies import Sandwich, StrategySettings, make
 from supernet.training.weights import layered, schedule
 from tests.images import npz
 from tests.scripts import answer
@@ -300,6 +300,36 @@ def test_batch_norm_is_never_given_one_image() -> None:
     for batch, devices, least in ((1, 1, 2), (4, 4, 8)):
         with pytest.raises(UserError, match=f"allowed is {least} or more"):
             check_norms(norm, batch, devices)
+
+
+# -- spaces whose costs multiply -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"strategy": "uniform"}, {"strategy": "fair"}, {"strategy": "sandwich"},
+     {"parameter_weight": 3.0}, {"path_weights": "convolutions"}],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("family", ["size_space", "transformer"])
+def test_every_strategy_trains_elastic_widths(
+    square: Data, tmp_path: Path, family: str, given: dict[str, Any]
+) -> None:
+    """Three steps each; the ends of a sandwich are the largest and the smallest there is."""
+    torch.manual_seed(0)
+    path = Path(__file__).parent / "spaces" / f"{family}.py"
+    net = build(NetworkSpec(str(path), square.shape, square.task.outputs))
+    before = copy.deepcopy(net.state_dict())
+    strategy = make(net, StrategySettings(**given))
+    if isinstance(strategy, Sandwich):
+        largest, smallest = strategy.ends
+        assert largest == tuple(net.space.options - 1) and not any(smallest)
+    settings = TrainingSettings(epochs=3, batch_size=24)
+    teacher: Any = "first" if strategy.teaches else None
+    fit(Training(net, square, settings, strategy, split="train", teacher=teacher), tmp_path,
+        device="cpu")  # fmt: skip
+    moved = [name for name, x in net.named_parameters() if not torch.equal(x, before[name])]
+    assert len(moved) > len(before) / 4
 
 
 # -- accumulation --------------------------------------------------------------------------------
