@@ -36,7 +36,7 @@ from rich.table import Table
 import lanas
 from lanas import Budget, Cost, Term, optimisers
 from lanas.costs import Bools
-from lanas.space import Arch, Archs, Choice, Space, as_tuples
+from lanas.space import Arch, Archs, Choice, Floats, Space, as_tuples
 from lanas.trials import Trial
 
 NODES, OPERATIONS = 10, 2
@@ -85,7 +85,7 @@ class Predicate:
         self.least, self.answers = -np.inf, 0
         self.least = float(np.quantile(self.worth(space.sample(rng, 100_000)), 1 - share))
 
-    def worth(self, archs: Archs) -> np.ndarray:  # type: ignore[type-arg]
+    def worth(self, archs: Archs) -> Floats:
         columns = zip(self.tables, archs.T, strict=True)
         return np.asarray(sum(table[column] for table, column in columns))
 
