@@ -1,6 +1,7 @@
 """What is searched: a space, what evaluates its architectures, what they cost and may cost."""
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from lanas.costs import Budget, Cost, cost_from_data
 from lanas.errors import UserError
 from lanas.loop import Evaluator
 from lanas.own import is_named
+from lanas.pool import ENUMERABLE
 from lanas.scores import PLAIN, Score
 from lanas.space import Arch, Space
 from supernet.api import common
@@ -141,7 +143,9 @@ def of_supernet(run: Run, args: SearchSettings, device: str, folder: SearchFolde
 
     most, images = limits(args), args.calibration_images
     memory, median = PeakMemory(supernet), median_of(supernet.space, costs["macs"])
-    most_memory = most.pop("memory", None)  # a maximum, no sum: asked of what is to be proposed
+    most_memory = most.pop("memory", None)  # a maximum, no sum: no budget by construction
+    if most_memory is not None and math.prod(supernet.space.options.tolist()) <= ENUMERABLE:
+        common.say("--max-memory: the peak memory of every architecture is counted first")
     return Problem(
         supernet.space,
         SupernetEvaluator(supernet, data, costs, memory=memory, split=args.split, images=images),
