@@ -1,6 +1,9 @@
 """The families as small as they can be: width, depth and options of each."""
 
+from collections.abc import Iterable
 from typing import Any
+
+import pytest
 
 TINY: dict[str, dict[str, Any]] = {
     "nb201": {"width": 4, "depth": [1, 2, 1]},
@@ -8,3 +11,8 @@ TINY: dict[str, dict[str, Any]] = {
     "nasnet": {"width": 4, "depth": [1, 1, 1]},
     "mbconv": {"width": 0.1, "depth": [1, 2, 1, 1, 3], "options": {"resolutions": [8, 16]}},
 }
+
+
+def slowly(names: Iterable[str]) -> list[Any]:
+    """The names for `parametrize`, with nasnet, by far the largest, marked slow."""
+    return [pytest.param(n, marks=pytest.mark.slow) if n == "nasnet" else n for n in names]

@@ -146,6 +146,7 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the processes in /proc")
 def test_a_killed_device_ends_the_run_and_the_same_command_goes_on(tmp_path: Path) -> None:
     """It ends with one line and no process left; resumed, the weights are an undisturbed run's.

@@ -16,6 +16,8 @@ import supernet
 from lanas.events import read_search
 from tests.scripts import RETRAIN, SEARCH, TRIALS, answer, finish, said, start, stop_when
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 8
 TRAIN = ("--width", 4, "--depth", 1, "--epochs", EPOCHS, "--threads", 1)
 

@@ -212,6 +212,7 @@ def exported(net: Supernet, arch: Arch, folder: Path, images: Tensor) -> dict[st
     return export(extract(net, arch).eval(), folder, config, images, load)
 
 
+@pytest.mark.slow
 def test_all_files_of_a_network_agree(tmp_path: Path) -> None:
     """Images are larger than the architecture's resolution; no graph resizes them."""
     net = tiny()
@@ -275,6 +276,7 @@ SMALL = ("--image-size", 40, "--width", 0.1, "--depth", 1, "--val-fraction", 0.3
          "--epochs", 2, "--batch-size", 8, "--workers", 0, "--threads", 1)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_recipe_starts_on_an_image_folder(folder: Path, tmp_path: Path) -> None:
     """All three scripts for a few steps, smaller in size alone; the budget holds at the end."""
     run = tmp_path / "run"

@@ -34,8 +34,9 @@ def test_the_page_has_two_files_the_first_of_under_60_lines() -> None:
 
 
 @pytest.mark.parametrize(
-    ("block", "flags"), [(0, ("--width", 4, "--depth", 1, "--image-size", 8)), (1, ())], ids=FILES
-)
+    ("block", "flags"), [(0, ("--width", 4, "--depth", 1, "--image-size", 8)),
+                         pytest.param(1, (), marks=pytest.mark.slow)], ids=FILES
+)  # fmt: skip
 def test_its_spaces_keep_every_rule(
     tmp_path: Path, block: int, flags: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:

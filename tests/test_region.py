@@ -112,6 +112,7 @@ def test_walk_never_leaves_the_region(seed: int) -> None:
     assert region.contains(space, np.concatenate(states)).all()
 
 
+@pytest.mark.slow
 def test_a_million_draws_stay_in_the_region() -> None:
     """Five planes in a space of 1.6e21 points, as of a leaf with budgets; none ever outside."""
     space, rng = toys.nasnet(), np.random.default_rng(0)

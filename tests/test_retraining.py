@@ -75,6 +75,7 @@ def trained_nasnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+@pytest.mark.slow
 def test_a_stopped_retraining_is_the_undisturbed_one(
     trained_nasnet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from supernet.rules.of_space import space
 from supernet.rules.subject import Subject
 from supernet.spaces import build as built
 from supernet.spaces import names, specify
+from tests.families import slowly
 from tests.own import FIVE, write
 from tests.scripts import answer
 
@@ -33,7 +34,7 @@ def method(text: str) -> tuple[str, str]:
     return "    def forward(", f"{text}\n    def forward("
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", slowly(FAMILIES))
 def test_every_space_keeps_every_rule(name: str) -> None:
     inputs, width, depth, options = FAMILIES[name]
     given = Subject(specify(name, inputs, 5, width, depth, options), most=8)

@@ -25,7 +25,7 @@ from supernet.training.strategies import (
     option_weights,
     strategies,
 )
-from tests.families import TINY
+from tests.families import TINY, slowly
 from tests.scripts import costs_of
 
 UNEVEN = Space("uneven", (Choice("a", ("x", "y", "z", "w")), Choice("b", ("x", "y", "z")),
@@ -134,7 +134,7 @@ def test_sampling_weights_that_cannot_be_read(text: str, named: tuple[str, ...])
     assert all(word in str(caught.value) for word in ("--sampling-weights", *named))
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", slowly(names()))
 def test_what_adds_parameters(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the extracted networks, one choice changed in the largest of the space's depths."""
     monkeypatch.setattr(cost, "of_supernet", costs_of)
