@@ -107,8 +107,8 @@ def _train(run: Run, args: TrainSettings, defaults: dict[str, Any]) -> None:
         if not settled(run.config_file, config, apart=APART):
             write_json(run.config_file, config)  # last: where it is, the others are
         common.say(
-            f"supernet {net.space.name} of {net.space.size:,} architectures on {data.name}: "
-            f"{len(data.splits['train'])} images, {device}, {args.epochs} epochs"
+            f"supernet {net.space.name} of {net.space.size:,} architectures on {data.name}, "
+            f"{data.task.name}: {len(data.splits['train'])} images, {device}, {args.epochs} epochs"
         )
         where = {"device": device, "devices": args.devices, "threads": torch.get_num_threads()}
         with recorded(run, "train_supernet", seed=args.seed, **where):
