@@ -207,11 +207,11 @@ class Supernet(nn.Module):
 
     def add_auxiliary(self) -> None:
         """Add a second classifier for the time of a training; see `training_extras`."""
-        raise NotImplementedError(f"networks of {self.space.name} have no auxiliary head")
+        raise UserError(f"networks of {self.space.name} have no auxiliary head")
 
     def remove_auxiliary(self) -> None:
         """Take off what `add_auxiliary` added."""
-        raise NotImplementedError(f"networks of {self.space.name} have no auxiliary head")
+        raise UserError(f"networks of {self.space.name} have no auxiliary head")
 
     # -- what is taken away --------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lanas.errors import UserError
 from lanas.space import Arch, as_tuples
 from supernet.network import NetworkSpec, Supernet, extract, inherited
 from supernet.spaces import build, names
@@ -146,3 +147,10 @@ def test_what_a_training_may_add() -> None:
     }
     nothing: frozenset[str] = frozenset()
     assert extras == dict.fromkeys(TINY, nothing) | {"nasnet": {"auxiliary", "drop_path"}}
+
+
+def test_a_family_without_an_auxiliary_head_says_so() -> None:
+    net = build(NetworkSpec("macro", (3, 32, 32), 10, 4, (1, 1, 1)))
+    for change in (net.add_auxiliary, net.remove_auxiliary):
+        with pytest.raises(UserError, match="networks of macro have no auxiliary head"):
+            change()
