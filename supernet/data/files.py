@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from lanas.errors import UserError, one_line
+from lanas.errors import UserError
+from supernet.data import photos
 
 
 def torch_seed(seed: int | Sequence[int]) -> int:
@@ -23,6 +24,11 @@ class Files:
     paths: list[str]
     size: int
     workers: int
+
+    @property
+    def preprocess(self) -> photos.Preprocess:
+        """What is done to a picture where nothing is drawn at random."""
+        return photos.of_folder(self.size)
 
     def decoded(
         self, chunks: Sequence[list[int]], seed: int | tuple[int, ...] | None, device: torch.device
@@ -53,19 +59,17 @@ class _Decode(Dataset[Tensor | UserError]):
 
     def __getitem__(self, index: int) -> Tensor | UserError:
         """uint8 [3, size, size]. The error is returned: raised here, it would be a traceback."""
-        from PIL import Image
-        from torchvision.transforms import CenterCrop, RandomResizedCrop, Resize
+        from torchvision.transforms import RandomResizedCrop
         from torchvision.transforms.functional import pil_to_tensor
 
         path, size = self.files.paths[index], self.files.size
         try:
-            with Image.open(path) as file:
-                image = file.convert("RGB")
-        except Exception as error:  # each of Pillow's formats raises its own on broken bytes
-            return UserError(f"image {path} cannot be read: {one_line(error)}")
+            with photos.quiet():
+                image = photos.read(path)
+        except UserError as error:
+            return error
         if self.seed is None:
-            centre: Tensor = pil_to_tensor(CenterCrop(size)(Resize(round(size * 256 / 224))(image)))
-            return centre
+            return torch.from_numpy(self.files.preprocess(image)).permute(2, 0, 1).contiguous()
         seed = (self.seed,) if isinstance(self.seed, int) else self.seed
         with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator only
             torch.default_generator.manual_seed(torch_seed((*seed, index)))
