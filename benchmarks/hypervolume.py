@@ -141,7 +141,7 @@ def main() -> None:
     args = checked(p)
     tasks = [
         (objectives, name, seed, args.cap, args.data)
-        for seed in range(args.seeds)
+        for seed in args.seeds
         for objectives in OBJECTIVES
         for name in args.optimisers
     ]

@@ -1,20 +1,27 @@
 #!/usr/bin/env python3
-"""How many trials every optimiser needs, on known tables and a generated problem, and a plot.
+"""How many trials every optimiser needs, on known tables and generated problems, and a plot.
 
     python benchmarks/sample_efficiency.py --jobs 2
+    python benchmarks/sample_efficiency.py --problems storm kernel --optimisers lanas tpe smac
+    python benchmarks/sample_efficiency.py --pending 8 --optimisers lanas
+    python benchmarks/sample_efficiency.py --optimisers lanas --before OLD/sample_efficiency.jsonl
 
-Every optimiser searches NAS-Bench-201, NAS-Bench-Macro and a generated space of 16,384 points (each
-seed another function, scaled to 0 to 100), one trial at a time, 30 seeds, its first random trials
-counted. Once with the score it is judged by, once with a noisy one: validation after 12 epochs for
-NAS-Bench-201, one training of three for NAS-Bench-Macro, added noise for the generated.
+The problems are those of problems.py: tables, read from --data, and generated spaces, of which each
+seed is another function. One trial at a time, or --pending of them, of which the first asked is the
+first told; seeds 0 to 29, or --seeds from --first on. The first random trials are counted. A search
+of a problem `-noisy` sees another score than it is judged by.
 
-A run ends at the best architecture, or at --cap trials (300): then it counts as more than that. A
-noisy run goes on to 150 at least. "After 100" is the true accuracy of the incumbent, the trial with
-the best score that the search saw, in percent, mean and standard deviation over the seeds.
+A run ends at what the problem counts as found, or at --cap trials (300): then it counts as more.
+A noisy run goes on to 150 at least. "After 100" is the true score of the incumbent, the trial with
+the best score that the search saw, mean and standard deviation over the seeds.
+
+The last table compares by pairs of equal seeds: geometric mean ratio of the trials, its interval
+and Wilcoxon's test; lanas against each other optimiser, and with --before each optimiser against
+itself in another version's file.
 
 Each run is appended to FOLDER/sample_efficiency.jsonl when it ends, and read instead of repeated
-the next time; remove the file after a change of the optimisers. 30 seeds take about half an hour
-on one core, most of it Optuna's; --quick takes 4 seeds. The plot needs the extra `bench`.
+the next time; remove the file after a change of the optimisers. --quick takes 4 seeds. The plot
+needs the extra `bench`.
 """
 
 import os
@@ -27,109 +34,64 @@ import multiprocessing
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import others  # noqa: F401  (registers them)
+from paired import compared
+from problems import FILES, GENERATED, problem_of
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table as Printed
 
-from lanas import Table, optimisers
+from lanas import optimisers
 from lanas.errors import UserError
-from lanas.space import Arch, Choice, Floats, Space, as_tuples
+from lanas.space import Arch, Floats
 from lanas.trials import Trial
 
 ROOT = Path(__file__).resolve().parents[1]
 SHOWN = 150  # trials that the plot shows, and within which the best should be found
 JUDGED = 100  # trials after which the incumbent is judged
-TABLES = {  # name: file, what is true, what a noisy search sees
-    "nasbench201": ("nasbench201_cifar10.npz", "cifar10_test_200", "cifar10_val_12"),
-    "macro": ("nasbench_macro_cifar10.npz", "mean_acc", "test_acc:0"),
-}
-PROBLEMS = [f"{name}{noise}" for noise in ("", "-noisy") for name in (*TABLES, "generated")]
+TABLES = ("nasbench201", "macro")  # whose medians are summed
+PROBLEMS = [f"{name}{noise}" for noise in ("", "-noisy") for name in (*FILES, *GENERATED)]
+USUAL = [f"{name}{noise}" for noise in ("", "-noisy") for name in (*TABLES, "generated")]
+SLOW = ("optuna-gp", "smac")  # left out unless asked for
 
 Record = dict[str, Any]
 Task = tuple[Any, ...]
 
-# -- problems ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class Problem:
-    """What a search sees of each network, and what it is judged by; higher is better."""
-
-    space: Space
-    seen: dict[Arch, float]
-    true: dict[Arch, float]
-    noisy: bool
-
-    @property
-    def best(self) -> float:
-        return max(self.true.values())
-
-
-@lru_cache(maxsize=8)
-def published(name: str, data: Path, noisy: bool) -> Problem:
-    """One of TABLES, of the networks of its space."""
-    from supernet.spaces import macro, nb201  # imports torch
-
-    file, true, seen = TABLES[name]
-    space = {"nasbench201": nb201, "macro": macro}[name].space()
-    archs = as_tuples(space.enumerate())
-
-    def column(score: str) -> dict[Arch, float]:
-        table = Table.load(data / file, space, score=score, costs={})
-        return dict(zip(archs, table.scores[table.rows(archs)].tolist(), strict=True))
-
-    return Problem(space, column(seen if noisy else true), column(true), noisy)
-
-
-@lru_cache(maxsize=2)
-def generated(seed: int, noisy: bool) -> Problem:
-    """Seven choices of four options: a sum over options plus one over pairs of them."""
-    rng = np.random.default_rng((seed, 201))
-    space = Space("generated", tuple(Choice(f"choice{i}", tuple("abcd")) for i in range(7)))
-    archs = space.enumerate()
-    phi = space.encode(archs)
-    pairs = 0.25 * rng.normal(size=(space.width, space.width))
-    value = phi @ rng.normal(size=space.width) + ((phi @ pairs) * phi).sum(axis=1)
-    true = 100 * (value - value.min()) / np.ptp(value)
-    seen = true + (5.0 if noisy else 0.0) * rng.normal(size=len(true))
-    names = as_tuples(archs)
-    shown, judged = (dict(zip(names, c.tolist(), strict=True)) for c in (seen, true))
-    return Problem(space, shown, judged, noisy)
-
-
-def problem_of(name: str, data: Path, seed: int) -> Problem:
-    base, noisy = name.removesuffix("-noisy"), name.endswith("-noisy")
-    return generated(seed, noisy) if base == "generated" else published(base, data, noisy)
-
-
 # -- runs ----------------------------------------------------------------------------------------
 
 
-def search(task: tuple[str, str, int, int, Path]) -> Record:
-    """One run: its number of trials to the best, and the true score of each trial's incumbent."""
-    name, optimiser_name, seed, cap, data = task
+def search(task: tuple[str, str, int, int, int, Path]) -> Record:
+    """One run: its number of trials until found, and the true score of each trial's incumbent.
+
+    task: problem, optimiser, seed, most trials, pending evaluations, data.
+    """
+    name, optimiser_name, seed, cap, at_once, data = task
     problem = problem_of(name, data, seed)
     optimiser = optimisers[optimiser_name](problem.space, seed=seed)
-    start, found, curve, best = time.perf_counter(), None, list[float](), -np.inf
+    start, found, curve, best = time.process_time(), None, list[float](), -np.inf
+    pending: list[Arch] = []
     while len(curve) < cap and not (found and (len(curve) >= SHOWN or not problem.noisy)):
-        (arch,) = optimiser.ask(1)
-        score = problem.seen[arch]
+        pending += optimiser.ask(at_once - len(pending), pending)
+        arch = pending.pop(0)
+        score, true = problem.seen(arch), problem.true(arch)
+        if score is None or true is None:
+            optimiser.tell([Trial(arch, error="not in the table")])
+            curve.append(curve[-1] if curve else np.nan)
+            continue
         optimiser.tell([Trial(arch, {"score": score})])
-        curve.append(problem.true[arch] if score > best else curve[-1])
+        curve.append(true if score > best or not curve else curve[-1])
         best = max(best, score)
-        if found is None and problem.true[arch] >= problem.best:
+        if found is None and true >= problem.goal:
             found = len(curve)
     return {
-        "task": [name, optimiser_name, seed, cap],
+        "task": [name, optimiser_name, seed, cap, at_once],
         "found": found,
-        "seconds": round(time.perf_counter() - start, 2),
+        "seconds": round(time.process_time() - start, 2),
         "curve": [round(value, 4) for value in curve],
     }
 
@@ -159,6 +121,44 @@ def resumed(
 # -- results -------------------------------------------------------------------------------------
 
 
+def trials_of(record: Record) -> int:
+    """Trials until found; one more than the most where it was not."""
+    return int(record["found"] or record["task"][3] + 1)
+
+
+def chosen(records: Sequence[Record], problem: str, name: str) -> list[Record]:
+    """The runs of one optimiser on one problem, by seed."""
+    runs = [r for r in records if r["task"][:2] == [problem, name]]
+    return sorted(runs, key=lambda record: int(record["task"][2]))
+
+
+def ratios(records: Sequence[Record], names: Sequence[str], problems: Sequence[str]) -> Printed:
+    """lanas against each other optimiser, by pairs of equal seeds."""
+    table = Printed("problem", "lanas over", "ratio of trials", title="pairs of equal seeds")
+    for problem in problems:
+        ours = [trials_of(r) for r in chosen(records, problem, "lanas")]
+        for name in names:
+            if name != "lanas" and ours:
+                theirs = [trials_of(r) for r in chosen(records, problem, name)]
+                table.add_row(problem, name, str(compared(ours, theirs)))
+    return table
+
+
+def versions(records: Sequence[Record], before: Path) -> Printed:
+    """Each optimiser against itself in another version, where both have the seed."""
+    old = {tuple(r["task"]): r for r in map(json.loads, before.read_text().splitlines())}
+    table = Printed("problem", "optimiser", "median", "before", "ratio of trials",
+                    title=f"against {before}")  # fmt: skip
+    for problem, name in dict.fromkeys((r["task"][0], r["task"][1]) for r in records):
+        pairs = [(trials_of(r), trials_of(old[tuple(r["task"])]))
+                 for r in chosen(records, problem, name) if tuple(r["task"]) in old]  # fmt: skip
+        if pairs:
+            new, was = zip(*pairs, strict=True)
+            medians = [f"{np.median(values):g}" for values in (new, was)]
+            table.add_row(problem, name, *medians, str(compared(new, was)))
+    return table
+
+
 def quartiles(found: Sequence[int | None], cap: int) -> str:
     """`median (lower-upper)` of trials to the best; `>cap` for what was not found by then."""
     counts = [cap + 1 if n is None else n for n in found]
@@ -181,7 +181,7 @@ def report(records: Sequence[Record], names: Sequence[str], problems: Sequence[s
         table.add_column(column, justify="left" if column in ("problem", "optimiser") else "right")
     for problem in problems:
         for name in names:
-            runs = [r for r in records if r["task"][:2] == [problem, name]]
+            runs = chosen(records, problem, name)
             found = [r["found"] for r in runs]
             true = [padded(r, JUDGED)[-1] for r in runs]
             table.add_row(
@@ -201,8 +201,7 @@ def both_tables(records: Sequence[Record], names: Sequence[str]) -> list[str]:
     sums = {}
     for name in names:
         medians = [
-            np.median([r["found"] or r["task"][3] + 1 for r in records if r["task"][:2] == key])
-            for key in ([table, name] for table in TABLES)
+            np.median([trials_of(r) for r in chosen(records, table, name)]) for table in TABLES
         ]
         sums[name] = sum(medians)
     return [f"{name} {total:g}" for name, total in sorted(sums.items(), key=lambda item: item[1])]
@@ -222,7 +221,7 @@ def plot(
     trials = np.arange(1, SHOWN + 1)
     for axis, problem in zip(axes.flat, problems, strict=False):
         for name in names:
-            runs = [r for r in records if r["task"][:2] == [problem, name]]
+            runs = chosen(records, problem, name)
             n = len(runs)
             if problem.endswith("-noisy"):
                 curves = np.array([padded(r, SHOWN) for r in runs])
@@ -257,7 +256,8 @@ def plot(
 def arguments(description: str | None, seeds: int, cap: int) -> argparse.ArgumentParser:
     """What both benchmarks of trials take."""
     p = argparse.ArgumentParser(description=(description or "").split("\n\n")[0])
-    p.add_argument("--seeds", type=int, default=seeds)
+    p.add_argument("--seeds", type=int, default=seeds, help="number of seeds")
+    p.add_argument("--first", type=int, default=0, help="the first of them")
     p.add_argument("--quick", action="store_true", help="4 seeds")
     p.add_argument("--cap", type=int, default=cap, help="trials of a run, at most")
     p.add_argument("--jobs", type=int, default=1, help="processes, each with one thread")
@@ -268,10 +268,13 @@ def arguments(description: str | None, seeds: int, cap: int) -> argparse.Argumen
     return p
 
 
-def checked(p: argparse.ArgumentParser) -> argparse.Namespace:
+def checked(p: argparse.ArgumentParser, problems: Sequence[str] = TABLES) -> argparse.Namespace:
+    """The arguments; the seeds as a range. An error where a table of the problems is missing."""
     args = p.parse_args()
-    args.seeds = 4 if args.quick else args.seeds
-    missing = [file for file, *_ in TABLES.values() if not (args.data / file).is_file()]
+    args.seeds = range(args.first, args.first + (4 if args.quick else args.seeds))
+    bases = {name.removesuffix("-noisy") for name in vars(args).get("problems", problems)}
+    files = [file for name, file in FILES.items() if name in bases]
+    missing = [file for file in files if not (args.data / file).is_file()]
     if missing:
         p.error(f"--data {args.data}: no {' and no '.join(missing)} there; see the README")
     return args
@@ -279,17 +282,25 @@ def checked(p: argparse.ArgumentParser) -> argparse.Namespace:
 
 def main() -> None:
     p = arguments(__doc__, seeds=30, cap=300)
-    p.add_argument("--optimisers", nargs="+", default=list(optimisers), choices=optimisers)
-    p.add_argument("--problems", nargs="+", default=PROBLEMS, choices=PROBLEMS)
+    usual = [name for name in optimisers if name not in SLOW]
+    p.add_argument("--optimisers", nargs="+", default=usual, choices=optimisers)
+    p.add_argument("--problems", nargs="+", default=USUAL, choices=PROBLEMS)
+    p.add_argument("--pending", type=int, default=1, help="evaluations at a time")
+    p.add_argument("--before", type=Path, help="the results of another version, to compare with")
     args = checked(p)
     tasks = [
-        (problem, name, seed, args.cap, args.data)
-        for seed in range(args.seeds)
+        (problem, name, seed, args.cap, args.pending, args.data)
+        for seed in args.seeds
         for problem in args.problems
         for name in args.optimisers
     ]
     records = resumed(args.folder / "sample_efficiency.jsonl", tasks, search, args.jobs)
-    Console(width=110).print(report(records, args.optimisers, args.problems))
+    console = Console(width=130)
+    console.print(report(records, args.optimisers, args.problems))
+    if len(args.optimisers) > 1 and "lanas" in args.optimisers:
+        console.print(ratios(records, args.optimisers, args.problems))
+    if args.before:
+        console.print(versions(records, args.before))
     if set(TABLES) <= set(args.problems):
         print("medians of the two tables, summed:", *both_tables(records, args.optimisers))
     if find_spec("matplotlib"):
