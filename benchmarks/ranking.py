@@ -24,7 +24,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from scipy.stats import kendalltau, rankdata
 
 from lanas import Table
 from lanas.errors import UserError
-from lanas.ranking import best_of_top, tau
+from lanas.ranking import best_of_top, kendall
 from lanas.scores import size_prior
 from lanas.space import Arch, Archs, Floats, Space, as_tuples
 from lanas.trials import Measurements
@@ -104,13 +104,12 @@ def distinct(space: Space, rng: np.random.Generator, n: int) -> Archs:
 def judged(scores: Floats, sample: Sample) -> dict[str, Any]:
     """Tau over the random networks and within the top tenth, the best picked and the best there."""
     random, top = slice(sample.random), slice(sample.random, None)
-    rng = np.random.default_rng(0)
     agreement = {
-        name: asdict(tau(scores[part], sample.truth[part], rng))
+        name: kendall(scores[part], sample.truth[part])
         for name, part in (("all", random), ("top", top))
     }
     return {
-        **{name: json_ready(found) for name, found in agreement.items()},
+        **{name: found.to_data() for name, found in agreement.items()},
         "equal": equal_macs(scores[random], sample),
         "best": best_of_top(scores, sample.truth, PICKED),
         "of": float(sample.truth.max()),
@@ -131,11 +130,6 @@ def equal_macs(scores: Floats, sample: Sample) -> float | None:
 def beside(scores: Floats, macs: Floats) -> Floats:
     """The sum of two ranks, [n]: better than `macs` alone where scores know what those do not."""
     return np.asarray(rankdata(scores) + rankdata(macs))
-
-
-def json_ready(found: dict[str, float]) -> dict[str, float | None]:
-    """None for what is undefined, as tau is where all scores are equal."""
-    return {name: value if np.isfinite(value) else None for name, value in found.items()}
 
 
 # -- one cell of the table -----------------------------------------------------------------------
