@@ -20,7 +20,7 @@ from supernet.process import rank
 def arguments() -> ArgumentParser:
     """The reader of this script's command line."""
     first = ("run", "the run folder that train_supernet.py made")
-    what = __doc__.split("\n\n")[0]
+    what = (__doc__ or "").split("\n\n")[0]
     return parser("retrain.py", RetrainSettings, what, first, recipes=False)
 
 

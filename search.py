@@ -24,7 +24,7 @@ from supernet.cli.settings import DeviceSettings, SearchSettings
 def arguments() -> ArgumentParser:
     """The reader of this script's command line."""
     first = ("run", "the run folder that train_supernet.py made; with --table any")
-    what = __doc__.split("\n\n")[0]
+    what = (__doc__ or "").split("\n\n")[0]
     return parser("search.py", SearchSettings, what, first, recipes=False)
 
 

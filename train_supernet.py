@@ -19,7 +19,7 @@ from supernet.cli.settings import TrainSettings
 def arguments() -> ArgumentParser:
     """The reader of this script's command line."""
     first = ("run", "the run folder; made where it is not there")
-    return parser("train_supernet.py", TrainSettings, __doc__.split("\n\n")[0], first)
+    return parser("train_supernet.py", TrainSettings, (__doc__ or "").split("\n\n")[0], first)
 
 
 def main() -> None:

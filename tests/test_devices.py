@@ -16,6 +16,7 @@ from torch import nn
 
 from supernet.cli import main as cli
 from supernet.data.sets import Data
+from supernet.process import PORT, RANK
 from tests import scripts
 from tests.scripts import answer, said, start
 from tests.training import train_toy
@@ -30,8 +31,8 @@ def pair(function: Any, *args: Any) -> list[BaseProcess]:
     """Two processes that call `function(*args)`, each with its number."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-    environments = [address | {"LOCAL_RANK": str(number)} for number in range(2)]
+        port = str(free.getsockname()[1])
+    environments = [{RANK: str(number), PORT: port} for number in range(2)]
     processes = [
         scripts._context.Process(target=_one, args=(environment, function, *args))
         for environment in environments
@@ -47,7 +48,7 @@ def _one(environment: dict[str, str], function: Any, *args: Any) -> None:
 
 
 def _train_and_save(folder: Path, name: str) -> None:
-    torch.save(train_toy(folder, 2).state_dict(), folder / f"{name}{os.environ['LOCAL_RANK']}.pt")
+    torch.save(train_toy(folder, 2).state_dict(), folder / f"{name}{os.environ[RANK]}.pt")
 
 
 def _command(*argv: object) -> None:
@@ -55,7 +56,7 @@ def _command(*argv: object) -> None:
     import train_supernet
     from supernet.export import formats as export
 
-    kept = Path(f"{argv[0]}.weights{os.environ['LOCAL_RANK']}.pt")
+    kept = Path(f"{argv[0]}.weights{os.environ[RANK]}.pt")
     save = export.save_weights
 
     def saving(net: nn.Module, path: Path) -> None:
@@ -166,8 +167,8 @@ def test_a_killed_device_ends_the_run_and_the_same_command_goes_on(tmp_path: Pat
     process.join(60)
     assert process.exitcode == 2, said(run)
     assert said(run).splitlines() == [
-        "train_supernet.py: error: the process of device 1 was ended by SIGKILL; the same command "
-        "goes on from the last finished epoch"
+        "train_supernet.py: error: the process of device 1 was ended by SIGKILL (by the system, "
+        "where memory ran out); the same command goes on from the last finished epoch"
     ]
     assert not any(Path(f"/proc/{device}").exists() for device in devices)
     assert torch.load(checkpoint, weights_only=True)["epoch"] < 7

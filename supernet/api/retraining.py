@@ -10,7 +10,7 @@ from lanas.errors import UserError
 from lanas.space import Arch, Space, arch_id, as_tuples
 from supernet.api import common
 from supernet.cli.settings import RetrainSettings, identity
-from supernet.process import rank
+from supernet.process import rank, undisturbed
 from supernet.provenance import recorded
 from supernet.run import NetworkFolder, Run, atomic, lock, settle, settled, write_json
 
@@ -103,6 +103,7 @@ def _enough(text: str, found: list[Arch], there: str) -> list[Arch]:
 # -- the training ------------------------------------------------------------------------------
 
 
+@undisturbed()
 def retrain(
     run: str | Path | Run, arch: str | Sequence[int] = "best", **settings: Any
 ) -> "Deployed":

@@ -8,6 +8,7 @@ from lanas.errors import UserError
 from supernet.api import common
 from supernet.cli.parsing import read_recipe
 from supernet.cli.settings import TrainSettings, identity
+from supernet.process import undisturbed
 from supernet.provenance import recorded
 from supernet.run import FORMAT, Run, differences, lock, read_json, settled, write_json
 from supernet.spaces import names, own, resolve
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 APART = ("given",)  # of config.json: paths as they were given, beside the absolute ones
 
 
+@undisturbed()
 def train(run: str | Path | Run, *, config: str | Path | None = None, **settings: Any) -> Run:
     """Train a supernet in the folder `run`, or go on with its training; returns the run.
 

@@ -1,11 +1,12 @@
 """How a script ends: what the user can mend is one line, without a traceback."""
 
 import os
-import signal
 import sys
 from collections.abc import Callable
 
-from lanas.errors import UserError, one_line
+from lanas.errors import UserError
+from supernet.cli import machine
+from supernet.process import undisturbed
 from supernet.spaces import own
 
 
@@ -14,37 +15,48 @@ def main(body: Callable[[], None]) -> None:
 
     Exit status 1 where every evaluation of a search failed (`lanas.errors.AllFailed`).
 
-    Ctrl-C and SIGTERM stop it with one line and exit status 130.
+    Ctrl-C and SIGTERM stop it with one line and exit status 130, a second one at once. Where
+    nobody reads its output any more, as after `| head`, it ends without a word by status 141, as a
+    program does that SIGPIPE ends.
     """
     # torch's threads spin while they wait, and forward and backward have a set each: on a machine
     # with other work a step takes a hundred times longer. Read when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    script = sys.argv[0].rsplit("/", 1)[-1]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    machine.open_outputs()
+    script = os.path.basename(sys.argv[0])
+    machine.Interrupts(script).listen()
     try:
-        body()
+        with undisturbed():
+            _all_of(body)
+    except BrokenPipeError as error:
+        if not (outputs := machine.unread()):
+            end(script, str(error))
+        machine.drop(outputs)
+        sys.exit(141)
     except (UserError, OSError) as error:
-        print(f"{script}: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
-        sys.exit(error.status if isinstance(error, UserError) else 2)
+        end(script, str(error), error.status if isinstance(error, UserError) else 2)
     except Exception as error:
-        line = out_of_memory(error) or own.blamed(error)
+        line = machine.fault(error) or own.blamed(error)
         if line is None:
             raise
-        print(f"{script}: error: {line}", file=sys.stderr)
-        sys.exit(2)
+        end(script, line)
     except KeyboardInterrupt:
         after = "\n" if sys.stderr.isatty() else ""  # the ^C that a terminal shows
         print(f"{after}{script}: stopped; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
 
 
-def out_of_memory(error: Exception) -> str | None:
-    """One line for an error of a machine with too little memory; None for any other.
+def _all_of(body: Callable[[], None]) -> None:
+    """Run the body, and hand over what it has printed while an error can still be answered."""
+    try:
+        body()
+    except SystemExit:  # of --help
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
 
-    torch raises a RuntimeError of its own where the processor's memory is meant.
-    """
-    text = one_line(error)
-    words = ("out of memory", "can't allocate memory", "Unable to allocate")
-    if not isinstance(error, MemoryError) and not any(word in text for word in words):
-        return None
-    return f"out of memory ({text:.200}); take a smaller --batch-size, --image-size or --width"
+
+def end(script: str, said: str, status: int = 2) -> None:
+    """Say in one line what is wrong, and end."""
+    print(f"{script}: error: {' '.join(said.splitlines())}", file=sys.stderr)
+    sys.exit(status)

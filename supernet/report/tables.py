@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -19,7 +18,7 @@ from lanas.rank import Row, ranked
 from lanas.scores import Score
 from lanas.space import Arch, Floats, arch_id
 from lanas.trials import Trial
-from supernet.progress import PlainLines
+from supernet.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -206,13 +205,18 @@ def retrained_table(
     return table
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise  # noqa: PLE0704  the BrokenPipeError at hand, which rich makes exit status 1 of
+
+
 def console() -> Console:
     """The terminal, or 110 columns where the output goes elsewhere."""
-    return Console() if sys.stdout.isatty() else Console(width=110)
+    return _Console() if sys.stdout.isatty() else _Console(width=110)
 
 
 class Line:
-    """The live line of a search: trial, best so far, seconds left; plain lines off a terminal."""
+    """The line of a search: trial, best so far, time left."""
 
     def __init__(
         self,
@@ -226,19 +230,10 @@ class Line:
         self.best: float | None = None
         for trial in done:
             self._take(trial)
-        self.lines = PlainLines("trial", total, self.count)
-        self.live = Progress(
-            TextColumn("trial"),
-            MofNCompleteColumn(),
-            BarColumn(),
-            TextColumn("best {task.fields[best]}"),
-            TimeRemainingColumn(),
-            disable=not sys.stdout.isatty(),
-        )
-        self.task = self.live.add_task("", total=total, completed=self.count, best=self._best())
+        self.progress = Progress("trial", total, self.count, self._best())
 
     def _best(self) -> str:
-        return "-" if self.best is None else self.shown(self.best) + self.unit
+        return f"best {'-' if self.best is None else self.shown(self.best) + self.unit}"
 
     def _take(self, trial: Trial) -> None:
         value = math.nan if trial.error is not None else self.score(trial.measured)
@@ -249,16 +244,14 @@ class Line:
         """One more trial is on disk."""
         self.count += 1
         self._take(trial)
-        self.live.update(self.task, completed=self.count, best=self._best())
-        if self.live.disable:
-            self.lines.update(self.count, f"best {self._best()}")
+        self.progress.update(self.count, self._best())
 
 
 @contextmanager
 def progress(
     total: int, done: Sequence[Trial], score: Score, metrics: Mapping[str, Shown] = METRICS
 ) -> Iterator[Line]:
-    """The live line for the time of the block."""
+    """The line for the time of the block."""
     line = Line(total, done, score, metrics)
-    with line.live:
+    with line.progress:
         yield line

@@ -1,6 +1,6 @@
 """Training on several devices of one machine: a process each, watched by the one that was typed.
 
-    launch(command, 4)    # runs it four times, each with its number in LOCAL_RANK
+    launch(command, 4)    # runs it four times, each with its number in LANAS_RANK
 
 Each process draws the same architectures, takes its own share of every batch, and before the
 optimiser's step the gradients that exist are averaged: once a step, in one message, whatever
@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
 from lanas.errors import UserError
+from supernet.process import PORT, RANK
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,12 +42,11 @@ def launch(command: Sequence[str], count: int) -> None:
     processes: list[subprocess.Popen[bytes]] = []
     said: list[BinaryIO] = [tempfile.TemporaryFile() for _ in range(count)]
     found = {"PYTHONPATH": os.pathsep.join(sys.path)}  # what is imported here is found there
-    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     try:
         for number in range(count):
             process = subprocess.Popen(
                 command,
-                env=os.environ | address | found | {"LOCAL_RANK": str(number), WATCHED: "1"},
+                env=os.environ | found | {RANK: str(number), PORT: str(port), WATCHED: "1"},
                 stdin=subprocess.PIPE,  # closes when this process ends, however it ends
                 stdout=None if number == 0 else subprocess.DEVNULL,
                 stderr=said[number],
@@ -64,10 +64,11 @@ def launch(command: Sequence[str], count: int) -> None:
     said[culprit].seek(0)
     sys.stderr.write(said[culprit].read().decode(errors="replace"))
     if statuses[culprit] < 0:
+        sign = signal.Signals(-statuses[culprit])
+        why = " (by the system, where memory ran out)" if sign == signal.SIGKILL else ""
         raise UserError(
-            f"the process of device {culprit} was ended by "
-            f"{signal.Signals(-statuses[culprit]).name}; the same command goes on from the last "
-            "finished epoch"
+            f"the process of device {culprit} was ended by {sign.name}{why}; the same command "
+            "goes on from the last finished epoch"
         )
     if failed:
         sys.exit(statuses[culprit])
@@ -89,7 +90,7 @@ def _wait(processes: Sequence["subprocess.Popen[bytes]"]) -> list[int]:
 def end_with_parent() -> None:
     """End this process when the one whose `launch` started it has ended; to be called in each."""
     if WATCHED not in os.environ:
-        return  # the user's own launcher
+        return  # a test's own launcher
 
     def watch() -> None:
         while os.read(0, 1):  # empty when the other end closes; sys.stdin would lock at exit

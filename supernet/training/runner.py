@@ -1,24 +1,48 @@
 """What Lightning runs a training with: processes, checkpoints, lines of progress, logs."""
 
 import logging
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import nn
 
 from lanas.errors import UserError
-from supernet.progress import PlainLines
+from supernet import process
+from supernet.progress import Progress
 from supernet.run import atomic
 from supernet.training.settings import PRECISIONS
+
+
+class OwnProcesses(LightningEnvironment):
+    """The processes that `supernet.training.devices.launch` started, or this one alone.
+
+    Whatever torchrun or a job system says of others in the environment is not asked.
+    """
+
+    creates_processes_externally = True
+
+    def local_rank(self) -> int:
+        return process.rank()
+
+    def node_rank(self) -> int:
+        return 0
+
+    @property
+    def main_address(self) -> str:
+        return "127.0.0.1"
+
+    @property
+    def main_port(self) -> int:
+        return process.port()
 
 
 class SeveralDevices(DDPStrategy):
@@ -77,44 +101,61 @@ def trainer(folder: Path, epochs: int, device: str, precision: str, devices: int
     warnings.filterwarnings("ignore", module=r"(pytorch_)?lightning.*")
     callbacks: list[Callback] = [
         ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False),
-        _Bar(refresh_rate=20) if sys.stdout.isatty() else _Lines(),
+        _Progress(),
     ]
+    rank_zero_only.rank = process.rank()  # what Lightning read in the environment when imported
     kind, _, index = device.partition(":")
     return pl.Trainer(
+        default_root_dir=folder,
         max_epochs=epochs,
         accelerator=kind,
         devices=devices if devices > 1 else [int(index)] if index else 1,
-        strategy=SeveralDevices(cluster_environment=LightningEnvironment())
-        if devices > 1
-        else "auto",
+        strategy=SeveralDevices(cluster_environment=OwnProcesses()) if devices > 1 else "auto",
         precision=PRECISIONS[precision],  # type: ignore[arg-type]
         logger=_loggers(folder),
         callbacks=callbacks,
-        plugins=[AtomicCheckpoints()],
+        plugins=[AtomicCheckpoints(), *([] if devices > 1 else [OwnProcesses()])],
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
         enable_model_summary=False,
-        enable_progress_bar=sys.stdout.isatty(),
+        enable_progress_bar=False,
         use_distributed_sampler=False,
     )
 
 
-class _Bar(RichProgressBar):
-    """Lightning's bar without the number of the log's version."""
+class _Progress(Callback):
+    """Says how far the training is, and the time that all epochs together will still take."""
 
-    def get_metrics(self, trainer: pl.Trainer, module: pl.LightningModule) -> Any:
-        return {k: v for k, v in super().get_metrics(trainer, module).items() if k != "v_num"}
-
-
-class _Lines(Callback):
-    """What the bar says, for where the output is no terminal."""
+    said: Progress | None = None
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self.lines = PlainLines("epoch", trainer.max_epochs or 0, trainer.current_epoch)
+        self.said = Progress("epoch", trainer.max_epochs or 0, trainer.current_epoch)
+        self.said.__enter__()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
+        part = (index + 1) / trainer.num_training_batches
+        if self.said and part < 1:  # a loss is known at the end of an epoch: nothing here waits for the device
+            self.said.update(trainer.current_epoch + part)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        loss = float(trainer.callback_metrics["loss"])
-        self.lines.update(trainer.current_epoch + 1, f"loss {loss:.3f}")
+        if self.said:
+            loss = float(trainer.callback_metrics["loss"])
+            self.said.update(trainer.current_epoch + 1, f"loss {loss:.3f}")
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._end()
+
+    def on_exception(
+        self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        if self.said:
+            self.said.__exit__(None, None, None)
+        self.said = None
 
 
 def _loggers(folder: Path) -> list[Logger]:
