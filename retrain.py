@@ -7,6 +7,8 @@ RUN/retrain/ARCHITECTURE then holds model.safetensors with config.json, model.on
 each checked against torch, and result.json. The same command goes on after a stop.
 """
 
+import time
+
 from jsonargparse import ArgumentParser
 
 import supernet
@@ -15,6 +17,7 @@ from supernet.cli.main import main as ending
 from supernet.cli.parsing import parse, parser
 from supernet.cli.settings import RetrainSettings
 from supernet.process import rank
+from supernet.progress import duration
 
 
 def arguments() -> ArgumentParser:
@@ -28,11 +31,14 @@ def main() -> None:
     command = parse(arguments(), RetrainSettings, "run")
     archs = supernet.select(command.first, **command.given)
     given = {name: value for name, value in command.given.items() if name != "arch"}
-    networks = []
+    networks, slowest = [], 0.0  # those that were trained before take no time
     for number, arch in enumerate(archs, 1):
         if len(archs) > 1:
-            say(f"{number} of {len(archs)}")
+            left = f", {duration(slowest * (len(archs) - number + 1))} left" if slowest else ""
+            say(f"{number} of {len(archs)}{left}")
+        start = time.monotonic()
         networks.append(supernet.retrain(command.first, arch, **given))
+        slowest = max(slowest, time.monotonic() - start)
     if rank():
         return
 

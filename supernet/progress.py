@@ -45,13 +45,11 @@ class Progress:
         if state is not None:
             self.state = state
         if self.live is not None:
-            self.live.update(self.task, completed=done, **self._words(done))
+            self.live.update(self.task, completed=done, said=self._said(done, left_first=True))
             return
         now = time.monotonic()
         if now - self.said >= EVERY and done > self.before:
-            words = self._words(done)
-            parts = (f"{self.what} {words['count']}", words["state"], words["left"])
-            print(", ".join(part for part in parts if part), flush=True)
+            print(self._said(done), flush=True)
             self.said = now
 
     def left(self, done: float) -> float | None:
@@ -60,22 +58,23 @@ class Progress:
             return None
         return (self.total - done) * (time.monotonic() - self.start) / (done - self.before)
 
-    def _words(self, done: float) -> dict[str, str]:
+    def _said(self, done: float, *, left_first: bool = False) -> str:
+        """The line; left_first: for a terminal, where what has no room is what stands last."""
         left = self.left(done)
         count = f"{done:.1f}" if done != int(done) else f"{int(done)}"
-        said = "" if left is None else f"{duration(left)} left"
-        return {"count": f"{count}/{self.total}", "state": self.state, "left": said}
+        parts = [self.state, "" if left is None else f"{duration(left)} left"]
+        parts = parts[::-1] if left_first else parts
+        return ", ".join([f"{self.what} {count}/{self.total}", *(part for part in parts if part)])
 
     def __enter__(self) -> Self:
         if sys.stdout.isatty():
             from rich.progress import BarColumn, TextColumn
             from rich.progress import Progress as Live
 
-            texts = ("{task.fields[count]}", "{task.fields[state]}", "{task.fields[left]}")
-            columns = [TextColumn(text, markup=False) for text in (self.what, *texts)]
-            self.live = Live(*columns[:2], BarColumn(), *columns[2:], refresh_per_second=2)
-            words = self._words(self.before)
-            self.task = self.live.add_task("", total=self.total, completed=self.before, **words)
+            column = TextColumn("{task.fields[said]}", markup=False)
+            self.live = Live(column, BarColumn(bar_width=20), refresh_per_second=2)
+            said = self._said(self.before, left_first=True)
+            self.task = self.live.add_task("", total=self.total, completed=self.before, said=said)
             self.live.start()
         return self
 

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from lanas.errors import UserError
 from supernet.data import photos
+from supernet.data.workers import watched
 
 
 def torch_seed(seed: int | Sequence[int]) -> int:
@@ -46,10 +47,11 @@ class Files:
             collate_fn=_collate,
             generator=torch.Generator(),  # otherwise it draws from the global one
         )
-        for images in loader:
-            if isinstance(images, UserError):
-                raise images
-            yield images.to(device, non_blocking=True)
+        with watched():
+            for images in loader:
+                if isinstance(images, UserError):
+                    raise images
+                yield images.to(device, non_blocking=True)
 
 
 @dataclass(frozen=True, eq=False)

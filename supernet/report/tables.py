@@ -207,7 +207,7 @@ def retrained_table(
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        raise  # noqa: PLE0704  the BrokenPipeError at hand, which rich makes exit status 1 of
+        raise  # the BrokenPipeError at hand, of which rich makes exit status 1
 
 
 def console() -> Console:

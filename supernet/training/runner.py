@@ -103,7 +103,8 @@ def trainer(folder: Path, epochs: int, device: str, precision: str, devices: int
         ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False),
         _Progress(),
     ]
-    rank_zero_only.rank = process.rank()  # what Lightning read in the environment when imported
+    # When it was imported, Lightning took a number from the environment.
+    rank_zero_only.rank = process.rank()  # type: ignore[attr-defined]
     kind, _, index = device.partition(":")
     return pl.Trainer(
         default_root_dir=folder,
@@ -136,7 +137,9 @@ class _Progress(Callback):
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
         part = (index + 1) / trainer.num_training_batches
-        if self.said and part < 1:  # a loss is known at the end of an epoch: nothing here waits for the device
+        if (
+            self.said and part < 1
+        ):  # a loss is known at the end of an epoch: nothing here waits for the device
             self.said.update(trainer.current_epoch + part)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
