@@ -139,6 +139,7 @@ def _retrain(run: Run, args: RetrainSettings, arch: Arch, folder: NetworkFolder)
     from supernet import spaces
     from supernet.data.splits import read_splits
     from supernet.export.formats import Deployed, load_weights
+    from supernet.layers.operations import start_as_identity
     from supernet.network import inherited
     from supernet.training.loop import check_norms, fit
     from supernet.training.runner import checkpoint_in
@@ -159,6 +160,8 @@ def _retrain(run: Run, args: RetrainSettings, arch: Arch, folder: NetworkFolder)
     # -- network --
     torch.manual_seed(args.seed)
     net = spaces.build(spec, copy, arch)
+    if args.init == "identity":
+        start_as_identity(net)
     if args.inherit:
         whole = spaces.build(spec, copy)
         load_weights(whole, run.weights)
@@ -264,7 +267,9 @@ def tested(net: "Supernet", data: "Data", folder: NetworkFolder) -> dict[str, fl
 
 
 def check_extras(args: RetrainSettings, net: "Supernet") -> None:
-    """UserError where the network has no place for --drop-path or --auxiliary."""
+    """UserError where two beginnings are given, or --drop-path or --auxiliary has no place."""
+    if args.inherit and args.init != "random":
+        raise UserError(f"--inherit takes the supernet's weights: leave out --init {args.init}")
     there = net.training_extras()
     if args.drop_path and "drop_path" not in there:
         raise UserError(

@@ -6,7 +6,7 @@ become values: `supernet.settings`. Imports no torch, so that `--help` answers a
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from lanas import optimisers
 from lanas.errors import UserError
@@ -74,8 +74,6 @@ class NetworkSettings(SizeSettings):
 
     space: str = "nb201"
     """search space: FAMILIES, or your own: my_space.py, package.my_space"""
-    init: Literal["random", "identity"] = "random"
-    """initial weights; identity: convolutions that keep their channels pass their input on"""
     start: str | None = None
     """run folder whose trained supernet gives the initial weights"""
 

@@ -1,7 +1,7 @@
 """What is drawn at random on an image's way into the network, on its device."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -20,20 +20,30 @@ class Augment:
     """Random crop, mirroring and cutout, drawn for each image, on whole batches on the device.
 
         augment = Augment(data, crop=4, cutout=16)       # the usual for CIFAR
+        augment.begin(epoch)                             # where flip is "alternating"
         x = augment(images, generator)
 
     crop: pixels of black put around an image before a window of its own size is cut out anywhere,
         so a shift by up to that many (He et al. 2016, section 4.2). Black is what published recipes
         pad with, and it continues the background of digits, where a reflection would add strokes.
-    flip: mirror every second image, on average; None for what `data` deems sensible.
+    flip: mirror every second image, on average; None for what `data` deems sensible. "alternating":
+        half of the images in even epochs and the other half in odd ones, so that two epochs show
+        every image both ways, which at random a quarter of them miss (Jordan 2024, arXiv
+        2404.00498, section 3.6). To which half an image belongs is a function of its bytes.
     cutout: side of a square, anywhere with its centre in the image and clipped at the border, that
         is set to the mean, which is 0 after normalisation (DeVries and Taylor 2017); 0 for none.
 
-    Raises UserError for a crop that could leave none of the image, or a cutout larger than it.
+    Raises UserError for a crop that could leave none of the image, a cutout larger than it, or
+    alternating mirrors of images that are cropped as they are decoded, whose bytes differ.
     """
 
     def __init__(
-        self, data: "Data", *, crop: int = 0, flip: bool | None = None, cutout: int = 0
+        self,
+        data: "Data",
+        *,
+        crop: int = 0,
+        flip: bool | Literal["alternating"] | None = None,
+        cutout: int = 0,
     ) -> None:
         side = min(data.shape[1:])
         for name, value, most in (("crop", crop, side - 1), ("cutout", cutout, side)):
@@ -42,15 +52,25 @@ class Augment:
                     f"{name} {value}: allowed is 0 to {most} for images of "
                     f"{data.shape[1]}x{data.shape[2]}"
                 )
+        if flip == "alternating" and not isinstance(data.images, Tensor):
+            raise UserError(
+                "flip alternating: the images of a folder are cropped anew as they are decoded; "
+                "allowed is true or false"
+            )
         self.data = data
         self.crop = crop
         self.flip = data.flip if flip is None else flip
         self.cutout = cutout
+        self.epoch = torch.zeros((), dtype=torch.int64, device=data.device)
+
+    def begin(self, epoch: int) -> None:
+        """Say which epoch it is, counted from 0; only alternating mirrors depend on it."""
+        self.epoch.fill_(epoch)  # in place: a captured graph reads this tensor
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Bytes [b, c, h, w] as normalised float32 of that shape, a pure function of the generator.
+        """Bytes [b, c, h, w] as normalised float32 of that shape.
 
-        generator: on the device of the images.
+        A pure function of the generator, which is on the device of the images, and of the epoch.
         """
         return self._drawn(images, None, generator)[0]
 
@@ -68,13 +88,15 @@ class Augment:
         self, images: Tensor, maps: Tensor | None, generator: torch.Generator
     ) -> tuple[Tensor, Tensor | None]:
         """maps: [b, 1, h, w] or None."""
+        second = _half(images) if self.flip == "alternating" else None  # before the crop
         if self.crop:
             corner = [_draw(2 * self.crop + 1, images, generator) for _ in range(2)]
             images = _window(images, self.crop, corner, 0)
             if maps is not None:
                 maps = _window(maps, self.crop, corner, self.data.task.outside or 0)
         if self.flip:
-            mirror = _draw(2, images, generator).bool()[:, None, None, None]
+            mirror = _draw(2, images, generator) if second is None else (second + self.epoch) % 2
+            mirror = mirror.bool()[:, None, None, None]
             images = torch.where(mirror, images.flip(3), images)
             if maps is not None:
                 maps = torch.where(mirror, maps.flip(3), maps)
@@ -87,6 +109,12 @@ class Augment:
 def _draw(n: int, images: Tensor, generator: torch.Generator) -> Tensor:
     """One of 0..n-1 for each image, int64 [b]."""
     return torch.randint(n, (len(images),), generator=generator, device=images.device)
+
+
+def _half(images: Tensor) -> Tensor:
+    """To which of two halves each image belongs, int64 [b] of 0 and 1, by a hash of its bytes."""
+    total = images.sum((1, 2, 3), dtype=torch.int64)
+    return (total * 2654435761 >> 16) & 1  # Knuth's multiplicative hash
 
 
 def _window(images: Tensor, crop: int, corner: Sequence[Tensor], outside: int) -> Tensor:

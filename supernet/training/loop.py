@@ -26,7 +26,7 @@ from supernet.training.devices import average, share
 from supernet.training.runner import checkpoint_in, trainer
 from supernet.training.settings import TrainingSettings
 from supernet.training.strategies import Strategy
-from supernet.training.weights import optimiser, schedule
+from supernet.training.weights import freeze_scales, optimiser, schedule
 
 CHECK_EVERY = 50  # steps between two looks at the losses; each look waits for the device
 REMEDY = "try a lower --lr, a smaller --clip or --precision 32, in another folder"
@@ -79,6 +79,8 @@ class Training(pl.LightningModule):
         self.rate, self.devices = rate, devices
         self.unchecked: list[tuple[int, list[Arch], Tensor]] = []
         self.measured: list[Metric] = []  # a list, so that it is no part of the module
+        if settings.freeze_scales:
+            freeze_scales(net)
 
     # -- one step --------------------------------------------------------------------------------
 
@@ -196,6 +198,7 @@ class Training(pl.LightningModule):
         entropy = np.random.SeedSequence((self.settings.seed, self.current_epoch, share()[0]))
         seed = int(entropy.generate_state(1)[0])
         self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.augment.begin(self.current_epoch)
         for module in self.net.modules():
             if isinstance(module, DropPath):
                 module.rate = self.drop_path * self.current_epoch / self.settings.epochs

@@ -40,15 +40,24 @@ class TrainingSettings:
     layer_decay: Annotated[float, AtLeast(0, most=1)] = 1.0
     """factor of the learning rate from each layer to the one before it; 1: none"""
     warmup: Annotated[float, AtLeast(0)] = 2.0
-    """epochs of linear warm-up, at most half of all; then the rate falls by a cosine"""
+    """epochs of linear warm-up, at most half of all; then the rate falls to 0"""
+    schedule: Literal["cosine", "linear"] = "cosine"
+    """how the learning rate falls after the warm-up"""
+    bias_lr: Annotated[float, AtLeast(0)] = 1.0
+    """learning rate of biases, those of norms too, as a multiple of lr"""
+    freeze_scales: bool = False
+    """keep the scales of norms as they begin, at 1; their biases are trained"""
+    init: Literal["random", "identity"] = "random"
+    """initial weights; identity: convolutions that keep their channels pass their input on"""
     clip: Annotated[float, AtLeast(0)] = 5.0
     """largest norm of the gradient; 0: no clipping"""
     label_smoothing: Annotated[float, AtLeast(0, below=1)] = 0.0
     """label smoothing of the loss"""
     crop: Annotated[int | None, AtLeast(0)] = None
     """pixels of random shift; null: an eighth of the image"""
-    flip: bool | None = None
-    """mirror images at random; null: as is usual for the data"""
+    flip: bool | Literal["alternating"] | None = None
+    """mirror images at random; alternating: each image in every second epoch; null: as is usual
+    for the data"""
     cutout: Annotated[int, AtLeast(0)] = 0
     """side in pixels of a square that is left out of each image; 0: none"""
     teacher: str | None = None

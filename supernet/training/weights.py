@@ -1,16 +1,18 @@
 """Optimisers of weights: timm's by name, without decay on norms and biases, and their rate."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import torch
 from timm.optim import create_optimizer_v2, list_optimizers, param_groups_weight_decay
-from timm.scheduler import CosineLRScheduler
+from timm.scheduler import CosineLRScheduler, PolyLRScheduler
+from timm.scheduler.scheduler import Scheduler
 from torch import nn
 from torch.nn import Parameter
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from lanas import own
@@ -20,16 +22,45 @@ from supernet.network import Supernet
 if TYPE_CHECKING:
     from supernet.training.settings import TrainingSettings
 
+_NORMS = (_BatchNorm, nn.GroupNorm, nn.LayerNorm)
+
 
 def optimiser(net: Supernet, settings: "TrainingSettings") -> Optimizer:
     """The optimiser of a network's weights.
 
     With a layer decay the rate of each group of `net.weight_groups()` is that of the next one times
-    the decay; the last, the output's, has the whole rate.
+    the decay; the last, the output's, has the whole rate. Biases have a rate of their own.
     """
-    if settings.layer_decay == 1:
-        return _made(param_groups_weight_decay(net, settings.weight_decay), settings)
-    return _made(layered(net, net.weight_groups(), settings), settings)
+    groups = (
+        param_groups_weight_decay(net, settings.weight_decay)
+        if settings.layer_decay == 1
+        else layered(net, net.weight_groups(), settings)
+    )
+    return _made(faster_biases(net, groups, settings.bias_lr), settings)
+
+
+def faster_biases(
+    net: nn.Module, groups: Iterable[dict[str, Any]], factor: float
+) -> list[dict[str, Any]]:
+    """The groups with the biases in groups of their own, whose rate is `factor` times as large."""
+    if factor == 1:
+        return list(groups)
+    biases = {id(p) for name, p in net.named_parameters() if name.rpartition(".")[2] == "bias"}
+    found = []
+    for group in groups:
+        for of_biases, scale in ((False, 1.0), (True, factor)):
+            some = [p for p in group["params"] if (id(p) in biases) is of_biases]
+            if some:
+                rate = {"lr_scale": group.get("lr_scale", 1.0) * scale}
+                found.append(group | {"params": some} | rate)
+    return found
+
+
+def freeze_scales(net: nn.Module) -> None:
+    """Take the scales of all norms out of the training; they stay what they are."""
+    for norm in net.modules():
+        if isinstance(norm, _NORMS) and norm.weight is not None:
+            norm.weight.requires_grad_(False)
 
 
 def layered(
@@ -41,8 +72,9 @@ def layered(
     found = []
     for depth, weights in enumerate(reversed(list(groups.values()))):
         scale = settings.layer_decay**depth
-        for decay in sorted({decay_of[id(p)] for p in weights}):
-            some = [p for p in weights if decay_of[id(p)] == decay]
+        trained = [p for p in weights if p.requires_grad]
+        for decay in sorted({decay_of[id(p)] for p in trained}):
+            some = [p for p in trained if decay_of[id(p)] == decay]
             found.append({"params": some, "weight_decay": decay, "lr_scale": scale})
     left_out = len(decay_of) - sum(len(group["params"]) for group in found)
     if left_out:
@@ -106,14 +138,16 @@ def check_optimiser(settings: "TrainingSettings") -> None:
         ) from None
 
 
-def schedule(made: Optimizer, settings: "TrainingSettings", steps: int) -> CosineLRScheduler:
-    """Linear warm-up, then a cosine to 0 over the rest; of a training of `steps` steps an epoch."""
+def schedule(made: Optimizer, settings: "TrainingSettings", steps: int) -> Scheduler:
+    """Linear warm-up, then a cosine or a line to 0; of a training of `steps` steps an epoch."""
     warmup = round(min(settings.warmup, settings.epochs / 2) * steps)
-    return CosineLRScheduler(
-        made,
-        settings.epochs * steps - warmup,
-        warmup_t=warmup,
-        warmup_prefix=True,
-        warmup_lr_init=settings.lr / max(warmup, 1),
-        t_in_epochs=False,
-    )
+    given: dict[str, Any] = {
+        "t_initial": settings.epochs * steps - warmup,
+        "warmup_t": warmup,
+        "warmup_prefix": True,
+        "warmup_lr_init": settings.lr / max(warmup, 1),
+        "t_in_epochs": False,
+    }
+    if settings.schedule == "linear":
+        return PolyLRScheduler(made, power=1.0, **given)
+    return CosineLRScheduler(made, **given)
