@@ -122,11 +122,13 @@ class Supernet(nn.Module):
     Everything else has a default; docs/own-space.md describes each method.
 
     WIDTH, DEPTH: width and depth of a spec that gives none; None for a family that has none. DEPTH
-    has one number a stage. An int as WIDTH allows whole numbers only.
+    has one number a stage. An int as WIDTH allows whole numbers only. SMALLEST: pixels of the
+    shorter side of the smallest images that it takes; larger ones are taken, odd sides included.
     """
 
     WIDTH: ClassVar[float | None] = None
     DEPTH: ClassVar[tuple[int, ...] | None] = None
+    SMALLEST: ClassVar[int] = 1
 
     def __init__(self, space: Space, spec: NetworkSpec) -> None:
         super().__init__()
@@ -146,8 +148,15 @@ class Supernet(nn.Module):
     def check_inputs(cls, space: Space, spec: NetworkSpec) -> None:
         """Raise UserError where the networks of `space` cannot run on inputs of `spec.inputs`.
 
-        Called before anything is built. By default any inputs are taken.
+        Called before anything is built. By default all but images smaller than SMALLEST.
         """
+        if len(spec.inputs) == 3 and min(spec.inputs[1:]) < cls.SMALLEST:
+            height, width = spec.inputs[1:]
+            least = f"{cls.SMALLEST}x{cls.SMALLEST}"
+            raise UserError(
+                f"images of {height}x{width} pixels: {space.name} takes {least} and larger, odd "
+                f"sides included; give --image-size {cls.SMALLEST} or more"
+            )
 
     def input_shape(self, arch: Arch | None = None) -> tuple[int, ...]:
         """Shape of one input that `arch` works on: that of the data by default.

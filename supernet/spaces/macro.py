@@ -2,6 +2,7 @@
 
 6,561 chains, an architecture is a row of the benchmark's table. Its network: stem, three stages
 that halve the size and double the channels at their first layer, a 1x1 convolution, a classifier.
+It takes images of any size.
 """
 
 from collections.abc import Sequence

@@ -4,6 +4,7 @@ Five stages of inverted residual blocks. Of each stage the depth, of each layer 
 depthwise convolution and its expansion, and the resolution of the images: 8.7e19 points. All of a
 layer's options share one set of weights. A network of the space is one of timm's class MobileNetV3,
 its modules have the same names there, and its weights load as they are.
+It takes images of any size that is no smaller than its largest resolution.
 """
 
 from collections.abc import Mapping, Sequence
@@ -209,6 +210,7 @@ class Supernet(network.Supernet):
     @classmethod
     def check_inputs(cls, space: Space, spec: NetworkSpec) -> None:
         """UserError where the images are smaller than a resolution."""
+        super().check_inputs(space, spec)
         _, height, width = spec.inputs
         largest, side = max(map(int, space.choices[0].options)), min(height, width)
         if largest > side:

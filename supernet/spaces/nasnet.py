@@ -3,6 +3,7 @@
 A normal and a reduction cell of five nodes each. A node adds two (input, operation) pairs; its
 inputs are the outputs of the two cells before and the earlier nodes of its own cell. 3.5e21 points.
 Its network: stem, three stages of normal cells with a reduction cell between, a classifier.
+It takes images of any size.
 """
 
 from collections.abc import Sequence

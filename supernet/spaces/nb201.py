@@ -2,6 +2,7 @@
 
 15,625 cells in the benchmark's own edge order, so that an architecture is a row of its table.
 Its network: stem, three stages of equal cells at width, 2x and 4x, residual blocks between them.
+It takes images from 8x8 pixels up, odd sides included.
 """
 
 from collections.abc import Sequence
@@ -129,7 +130,10 @@ class Cell(nn.Module):
 
 
 class Reduction(nn.Module):
-    """The benchmark's residual block between stages: half the size, twice the channels."""
+    """The benchmark's residual block between stages: half the size, twice the channels.
+
+    Half of an odd side is rounded up; the benchmark's own sides, 32 and 16, are even.
+    """
 
     def __init__(self, inputs: int) -> None:
         super().__init__()
@@ -137,7 +141,9 @@ class Reduction(nn.Module):
         self.body = nn.Sequential(
             ReLUConvBN(inputs, outputs, 3, stride=2), ReLUConvBN(outputs, outputs, 3)
         )
-        self.shortcut = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(inputs, outputs, 1, bias=False))
+        # ceil_mode as the convolution rounds odd sides: a window at the border has what is there.
+        halved = nn.AvgPool2d(2, ceil_mode=True)
+        self.shortcut = nn.Sequential(halved, nn.Conv2d(inputs, outputs, 1, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.body(x) + self.shortcut(x)
@@ -152,6 +158,7 @@ class Supernet(network.Supernet):
 
     WIDTH = 16
     DEPTH = CELLS
+    SMALLEST = 8
 
     def __init__(self, space: Space, spec: NetworkSpec) -> None:
         super().__init__(space, spec)
