@@ -49,7 +49,7 @@ def main() -> None:
     console().print(retrained_table([net.result for net in networks], trials))
     for net in networks:
         for name in (*net.result["difference_of_logits"], "result.json"):
-            print(net.folder / name)
+            say(str(net.folder / name))
 
 
 if __name__ == "__main__":

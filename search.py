@@ -16,6 +16,7 @@ from jsonargparse import ArgumentParser
 
 import supernet
 from lanas.errors import UserError
+from supernet.api.common import say
 from supernet.cli.main import main as ending
 from supernet.cli.parsing import Command, parse, parser
 from supernet.cli.settings import DeviceSettings, SearchSettings
@@ -40,9 +41,9 @@ def main() -> None:
     console().print(result_table(found.optimiser, found.trials, measure=found.measure))
     for line in [meant(found.score), failures(found.trials), *found.optimiser.in_words(3)]:
         if line:
-            print(line)
+            say(line)
     after = "" if command.given.get("table") else f"; next: {retraining(command)}"
-    print(f"trials: {found.folder.trials}{after}")
+    say(f"trials: {found.folder.trials}{after}")
 
 
 def retraining(command: Command) -> str:
@@ -64,7 +65,7 @@ def rank_anew(command: Command) -> None:
 
     console().print(ranking_table(found.ranking, found.score, len(found.trials)))
     name = found.file.stem.removeprefix("ranking-")
-    print(f"ranking: {found.file}; next: {retraining(command)} --score {name}")
+    say(f"ranking: {found.file}; next: {retraining(command)} --score {name}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The exceptions that a script answers with one line instead of a traceback."""
 
+import reprlib
 from pathlib import Path
 from typing import ClassVar
 
@@ -33,3 +34,37 @@ class AllFailed(UserError):
 def one_line(error: BaseException) -> str:
     """What a library's error says, for a UserError."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def plain(text: object) -> str:
+    """A text of the user's or of a folder as it can be shown: what is not seen is written out.
+
+    Control bytes, among them those that move a terminal's cursor, become `\\x1b`, and what turns
+    the direction of writing `\\u202e`; so do bytes of a file's name that are no text.
+    """
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
+        for char in str(text)
+    )
+
+
+_short = reprlib.Repr()
+_short.maxlevel, _short.maxdict, _short.maxstring, _short.maxother = 3, 4, 60, 60
+
+
+def short(value: object, most: int = 60) -> str:
+    """A value out of a file for a message: at most so many characters, however large it is."""
+    try:
+        text = _short.repr(value)
+    except ValueError:  # a number of thousands of digits
+        text = f"{type(value).__name__} of very many digits"
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+LONGEST = 2000  # characters of a line that says what is wrong
+
+
+def line_of(error: object) -> str:
+    """What an error says as the one line that is shown: visible text, and not without end."""
+    text = plain(" ".join(str(error).splitlines()))
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lanas.errors import UserError
-from lanas.lines import Lines, Record, read_object
+from lanas.errors import UserError, short
+from lanas.files import Record, opened, read_object
+from lanas.lines import Lines
 from lanas.scores import PLAIN, Score, score_from_data
 from lanas.space import Arch, Space
 from lanas.trials import Measurements, Trial, arch_of, number_of, text_of
@@ -50,14 +51,14 @@ class Told:
         if record["score"] is not None:
             number_of(record["score"])
         if type(record["trial"]) is not int:
-            raise TypeError(f"trial {record['trial']!r:.60} is no whole number")
+            raise TypeError(f"trial {short(record['trial'])} is no whole number")
         arch, seconds = arch_of(record["arch"]), number_of(record["seconds"])
         return cls(record["trial"], arch, seconds, text_of(record.get("error")))
 
 
 def _asked(record: Record) -> Arch:
     if type(record["told"]) is not int or record["told"] < 0:
-        raise TypeError(f"told {record['told']!r:.60} is no number of trials")
+        raise TypeError(f"told {short(record['told'])} is no number of trials")
     return arch_of(record["arch"])
 
 
@@ -177,7 +178,7 @@ def read_search(path: Path) -> Searched:
 def text(value: object) -> str:
     """A text out of a file; TypeError where it is none."""
     if not isinstance(value, str):
-        raise TypeError(f"measured is {value!r:.60}, not a path")
+        raise TypeError(f"measured is {short(value)}, not a path")
     return value
 
 
@@ -187,7 +188,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     config = read_object(path)
     if config.get("format", 1) not in (1, FORMAT):
         raise UserError(
-            f"{path} is of format {config['format']!r:.60}; this version reads 1 and {FORMAT}"
+            f"{path} is of format {short(config['format'])}; this version reads 1 and {FORMAT}"
         )
     return config
 
@@ -217,7 +218,7 @@ def _first_edition(config: Mapping[str, Any], log: Path) -> bool:
     """Whether a log is of the first edition: by its config.json, or where none is by its lines."""
     if config:
         return "format" not in config
-    with open(log, "rb") as file:
+    with opened(log) as file:
         return b'"costs"' in file.readline(1 << 20)
 
 

@@ -2,37 +2,35 @@
 
 A torn last line is what a kill leaves: it is dropped, and cut off by the next `write`. A broken
 line anywhere else is an error in one line that names it. A file that was moved away, made shorter
-or written by another process under our hands is not written to any more.
+or written by another process under our hands is not written to any more. Nor is a new one begun
+where its folder was moved away in between.
 """
 
 import errno
-import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
 from lanas.errors import UserError
+from lanas.files import (
+    BROKEN,
+    MIB,
+    MOST_OF_A_LINE,
+    NoLocks,
+    Record,
+    identity_of,
+    locked,
+    object_of,
+    open_plain,
+    reason,
+)
 
 T = TypeVar("T")
-Record = dict[str, Any]
 
-BROKEN = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
-NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK}  # of a file system without them
-
-
-def read_object(path: Path) -> Record:
-    """The JSON object that a file holds; UserError where it does not."""
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UserError(f"{path} cannot be read as JSON: {reason}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is not a JSON object, it is {content!r:.60}")
-    return content
+LOCK = ".lock"  # beside a shared file, while one process adds to it
 
 
 class Lines(Generic[T]):
@@ -47,18 +45,20 @@ class Lines(Generic[T]):
         self.count = 0  # lines read or written
         self._end = 0  # bytes of them
         self._identity: tuple[int, int] | None = None  # of the file, once it is there
+        self._above: tuple[Path, tuple[int, int]] | None = None  # the folder that it comes into
         self._lost: str | None = None  # what befell it, after which it is left alone
 
     def read(self) -> list[T]:
         """What the lines stand for that were added since the last call, none where no file is."""
         try:
-            file = os.open(self.path, os.O_RDONLY)
+            file = open_plain(self.path)
         except FileNotFoundError:
             if self._identity is None:
+                self._note_folder()
                 return []
             self._gone("was moved away or removed")
         except OSError as error:
-            raise UserError(f"{self.path} cannot be read: {error.strerror}") from None
+            raise UserError(f"{self.path} cannot be read: {reason(error)}") from None
         try:
             self._check(file)
             return self._added(file)
@@ -92,22 +92,37 @@ class Lines(Generic[T]):
     @contextmanager
     def _opened(self) -> Iterator[int]:
         new = self._identity is None
-        try:
-            if new:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-            file = os.open(self.path, os.O_RDWR | (os.O_CREAT if new else 0), 0o666)
-        except FileNotFoundError:
-            self._gone("was moved away or removed")
-        except OSError as error:
-            raise UserError(f"{self.path} cannot be written: {error.strerror}") from None
-        try:
+        with ExitStack() as held:
+            try:
+                if new:
+                    self._check_folder()
+                    self.path.parent.mkdir(parents=True, exist_ok=True)
+                if self.shared:
+                    with suppress(NoLocks):  # two searches at a time are not guarded then
+                        held.enter_context(locked(self.path.with_name(LOCK), wait=True))
+                file = open_plain(self.path, os.O_RDWR | (os.O_CREAT if new else 0))
+            except FileNotFoundError:
+                self._gone("was moved away or removed")
+            except OSError as error:
+                raise UserError(f"{self.path} cannot be written: {reason(error)}") from None
+            held.callback(os.close, file)
             if new:
                 _sync_folder(self.path.parent)
-            if self.shared:
-                _wait_for_lock(file)
             yield file
-        finally:
-            os.close(file)  # gives the lock back
+
+    def _note_folder(self) -> None:
+        """Remember the folder in which the file is to come, or the nearest above that is there."""
+        if self._above is None:
+            folder = next((f for f in self.path.absolute().parents if f.is_dir()), None)
+            self._above = None if folder is None else (folder, identity_of(folder))
+
+    def _check_folder(self) -> None:
+        """UserError where that folder has been moved away since: it is not made a second time."""
+        self._note_folder()
+        if self._above is not None:
+            folder, identity = self._above
+            if not folder.is_dir() or identity_of(folder) != identity:
+                self._gone("has lost its folder, which was moved away or removed")
 
     def _check(self, file: int) -> None:
         """UserError where the file is not the one that was read, or has become shorter."""
@@ -126,9 +141,11 @@ class Lines(Generic[T]):
         size = os.fstat(file).st_size
         if size == self._end:
             return []
-        content = b""
-        while more := os.pread(file, size - self._end - len(content), self._end + len(content)):
-            content += more
+        os.lseek(file, self._end, os.SEEK_SET)
+        parts: list[bytes] = []
+        while (left := size - self._end - sum(map(len, parts))) and (more := os.read(file, left)):
+            parts.append(more)
+        content = b"".join(parts)
         whole = content[: content.rfind(b"\n") + 1]
         found = [
             self._parsed(line, self.count + number)
@@ -140,26 +157,26 @@ class Lines(Generic[T]):
 
     def _parsed(self, line: bytes, number: int) -> T:
         try:
-            record = json.loads(line, parse_constant=_refuse)
-            if not isinstance(record, dict):
-                raise TypeError("it is no JSON object")
-            return self.parse(record)
+            if len(line) > MOST_OF_A_LINE:
+                raise ValueError(f"it has {len(line) / MIB:.0f} MiB")
+            return self.parse(object_of(line))
         except BROKEN as error:
-            reason = f"{error!r:.200}"
+            why = f"{error!r:.200}"
             raise UserError(
-                f"{self.path} line {number} is broken: {reason}; mend or remove that line"
+                f"{self.path} line {number} is broken: {why}; mend or remove that line"
             ) from None
 
     def _put(self, file: int, lines: bytes) -> None:
         try:
             os.ftruncate(file, self._end)  # drops a torn line
-            if os.pwrite(file, lines, self._end) != len(lines):
+            os.lseek(file, self._end, os.SEEK_SET)
+            if os.write(file, lines) != len(lines):
                 raise OSError(errno.ENOSPC, "lines not written in full; is the disk full?")
             os.fsync(file)
         except OSError as error:
             with suppress(OSError):
                 os.ftruncate(file, self._end)
-            raise UserError(f"{self.path} cannot be written: {error.strerror}") from None
+            raise UserError(f"{self.path} cannot be written: {reason(error)}") from None
         self._end += len(lines)
 
     def _gone(self, what: str) -> NoReturn:
@@ -170,24 +187,11 @@ class Lines(Generic[T]):
         )
 
 
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no number here")
-
-
-def _wait_for_lock(file: int) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX)
-    except OSError as error:
-        if error.errno not in NO_LOCKS:  # without locks, two searches at a time are not guarded
-            raise
-
-
 def _sync_folder(folder: Path) -> None:
     """A new file is not on disk before its folder is."""
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    except OSError:
-        pass  # some file systems have no sync of folders
-    finally:
-        os.close(opened)
+    with suppress(OSError):  # some file systems have no sync of folders, and Windows has none
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)

@@ -8,7 +8,6 @@ retrain.py takes by its name.
 import argparse
 import json
 import math
-import os
 import re
 import sys
 from collections.abc import Sequence
@@ -18,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from lanas import own
-from lanas.errors import UserError
+from lanas.errors import UserError, line_of, plain
 from lanas.events import Searched, read_search
-from lanas.lines import read_object
+from lanas.files import read_object, replace_file
 from lanas.scores import Score, make, score_from_data
 from lanas.space import arch_id
 from lanas.trials import Trial
@@ -128,16 +127,8 @@ def keep(searched: Searched, score: Score, rows: Sequence[Row]) -> Path:
         for row in rows
     ]
     content = {"score": score.to_data(), "trials": len(searched.trials), "ranking": ranking}
-    aside = path.with_name(f".{path.name}.aside")
-    try:
-        with open(aside, "w") as file:
-            file.write(json.dumps(content, indent=1, allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise UserError(f"{path} cannot be written: {error.strerror}") from None
+    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+    replace_file(path, text.encode())
     return path
 
 
@@ -169,9 +160,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         score = score_of(searched, args.score, args.size_prior)
         rows = rescored(searched, score)
     except UserError as error:
-        print(f"lanas.rank: error: {error}", file=sys.stderr)
+        print(f"lanas.rank: error: {line_of(error)}", file=sys.stderr)
         return error.status
-    print("\n".join(lines(score, rows, len(searched.trials), args.top)))
+    print("\n".join(map(plain, lines(score, rows, len(searched.trials), args.top))))
     return 0
 
 

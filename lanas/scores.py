@@ -10,13 +10,14 @@ your own (`my_score.py:name`, docs/extending.md). A search freezes its score at 
 
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple
 
 from lanas import own
-from lanas.errors import UserError
+from lanas.errors import UserError, short
 from lanas.trials import Trial
 
 Settings = Mapping[str, Any]
@@ -101,7 +102,7 @@ def _coefficients(settings: Settings) -> None:
 def _finite(number: object) -> bool:
     if isinstance(number, bool) or not isinstance(number, (int, float)):
         return False
-    return abs(number) < math.inf
+    return abs(number) <= sys.float_info.max  # a whole number may be larger
 
 
 FORMULAS: dict[str, Formula] = {
@@ -136,7 +137,10 @@ def size_prior(value: float, macs: float, percent: float, median_macs: float) ->
     """
     if macs <= 0:
         return -math.inf
-    factor: float = (1 - percent / 100) ** math.log2(macs / median_macs)
+    try:
+        factor: float = (1 - percent / 100) ** math.log2(macs / median_macs)
+    except OverflowError:  # of a median that no space has
+        return -math.inf
     return 1 - (1 - value) * factor
 
 
@@ -249,16 +253,15 @@ def make(
 def score_from_data(data: Any) -> Score:
     """The score of `Score.to_data`; UserError where its name or version is unknown here."""
     if not isinstance(data, Mapping) or not isinstance(data.get("name"), str):
-        raise UserError(f"{data!r:.80} is no score: it needs name, version and settings")
+        raise UserError(f"{short(data)} is no score: it needs name, version and settings")
     name, settings = data["name"], data.get("settings", {})
     if data.get("formula", _formula_name(name)) != _formula_name(name):
         raise UserError(f"unknown score {name!r}; there are {', '.join(FORMULAS)} and measurements")
     if data.get("version") != _version(name):
-        raise UserError(
-            f"score {name} of version {data.get('version')!r}; this is version {_version(name)}"
-        )
+        there = short(data.get("version"))
+        raise UserError(f"score {name} of version {there}; this is version {_version(name)}")
     if not isinstance(settings, Mapping):
-        raise UserError(f"score {name} has settings {settings!r:.60}; they are by name")
+        raise UserError(f"score {name} has settings {short(settings)}; they are by name")
     return Score(name, dict(settings))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lanas.errors import UserError, one_line
+from lanas.errors import UserError, one_line, short
 
 Arch = tuple[int, ...]
 Archs = NDArray[np.int64]  # [n, choices]
@@ -319,4 +319,4 @@ def space_from_data(data: Any) -> Space:
         ]
         return Space(str(data["name"]), tuple(choices))
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise UserError(f"{data!r:.60} is no space: {one_line(error)}") from None
+        raise UserError(f"{short(data)} is no space: {one_line(error)}") from None

@@ -4,14 +4,16 @@ import hashlib
 import json
 import math
 import os
+import re
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lanas.errors import UserError, one_line
-from lanas.lines import Lines, Record
+from lanas.errors import UserError, one_line, short
+from lanas.files import Record, reason
+from lanas.lines import Lines
 from lanas.space import Arch, arch_id
 
 
@@ -62,21 +64,21 @@ def finite(trial: Trial) -> Trial:
 def arch_of(value: Any) -> Arch:
     """An architecture out of a line; TypeError where it is none."""
     if not isinstance(value, list) or not all(type(option) is int for option in value):
-        raise TypeError(f"arch {value!r:.60} is no list of whole numbers")
+        raise TypeError(f"arch {short(value)} is no list of whole numbers")
     return tuple(value)
 
 
 def number_of(value: Any) -> float:
     """A finite number out of a line; TypeError where it is none."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isinf(value):
-        raise TypeError(f"{value!r:.60} is no finite number")
+        raise TypeError(f"{short(value)} is no finite number")
     return float(value)
 
 
 def text_of(value: Any) -> str | None:
     """A text out of a line, or None; TypeError where it is neither."""
     if value is not None and not isinstance(value, str):
-        raise TypeError(f"{value!r:.60} is no text")
+        raise TypeError(f"{short(value)} is no text")
     return value
 
 
@@ -92,7 +94,14 @@ class Measurement:
         measured = {str(name): number_of(value) for name, value in record["measured"].items()}
         seconds, error = number_of(record["seconds"]), text_of(record.get("error"))
         trial = Trial(arch_of(record["arch"]), measured, seconds, error)
-        return cls(trial, text_of(record.get("traceback")))
+        return cls(trial, _traceback_of(record.get("traceback")))
+
+
+def _traceback_of(value: Any) -> str | None:
+    """The file of a traceback out of a line: one in the folder `errors`, and nowhere else."""
+    if value is not None and not re.fullmatch(r"errors/[\w-][\w.-]*", str(value)):
+        raise TypeError(f"traceback {short(value)} is no file of errors/")
+    return text_of(value)
 
 
 def record_of(trial: Trial, file: str | None = None) -> Record:
@@ -184,7 +193,7 @@ class Measurements:
             except FileExistsError:
                 continue
             except OSError as error:
-                raise UserError(f"{folder / name} cannot be written: {error.strerror}") from None
+                raise UserError(f"{folder / name} cannot be written: {reason(error)}") from None
             with open(file, "w", encoding="utf-8", errors="replace") as opened:
                 opened.write(text)
             return f"errors/{name}"

@@ -1,18 +1,25 @@
 """The run folder, a public format (docs/run-folder.md): its paths, atomic files, history, lock."""
 
-import fcntl
 import json
-import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
-from lanas.errors import UserError
+from lanas.errors import UserError, plain, short
+from lanas.files import (
+    NoLocks,
+    identity_of,
+    locked,
+    read_object,
+    refuse_links_out,
+    replace_file,
+)
 from supernet.process import rank
 
 # -- files -------------------------------------------------------------------------------------
@@ -22,28 +29,23 @@ from supernet.process import rank
 def atomic(path: Path) -> Iterator[BytesIO]:
     """A buffer whose bytes replace `path` when the block ends; where it fails `path` stays.
 
-    Written aside in the same folder, flushed to disk, then renamed. What a kill leaves aside has a
-    fixed name, so that the next try replaces it. Raises UserError where the disk does not take it.
-    Of the processes of several devices the first alone writes.
+    See `lanas.files.replace_file`. UserError where the disk does not take it, or where a folder
+    above that this process has locked is no longer there: it is not made a second time. Of the
+    processes of several devices the first alone writes.
     """
     buffer = BytesIO()  # torch aborts the process when it meets a full disk itself
     yield buffer
     if rank():
         return
-    aside = path.with_name(f".{path.name}.aside")
+    require_in_place(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(aside, "wb") as file:
-            file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except BaseException as error:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise UserError(f"{path} cannot be written: {error.strerror}") from None
-        raise
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from None
+    replace_file(path, buffer.getbuffer())
+
+
+read_json = read_object
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -53,23 +55,17 @@ def write_json(path: Path, content: Any) -> None:
         file.write(text.encode())
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file that holds an object; UserError where it does not."""
-    try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UserError(f"{path} cannot be read as JSON: {reason}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is not a JSON object, it is {content!r:.60}")
-    return content
-
-
 # -- the run folder ------------------------------------------------------------------------------
 
 FORMAT = 2  # of a run folder: docs/run-folder.md; raised where what was written is read otherwise
-NEEDED = frozenset({"data", "image_size", "val_fraction", "seed", "network"})
-TAG = re.compile(r"[\w-][\w.-]*")
+NEEDED: dict[str, tuple[type, ...]] = {  # of config.json, with what each may be
+    "data": (str,),
+    "image_size": (int, NoneType),
+    "val_fraction": (float, int),
+    "seed": (int,),
+    "network": (dict,),
+}
+TAG = re.compile(r"[\w-][\w.-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -155,24 +151,32 @@ class Run:
     def open(cls, path: "str | Path | Run") -> "Run":
         """The folder that train_supernet.py made; UserError where there is none.
 
-        A folder of the first edition is read as well, see `format`.
+        A folder of the first edition is read as well, see `format`. UserError also where a link
+        in it leads out of it.
         """
         path = path.path if isinstance(path, Run) else Path(path)
         if not path.is_dir():
             raise UserError(f"no run folder {str(path)!r}; train_supernet.py makes one")
+        refuse_links_out(path)
         if not (path / "config.json").is_file():
             raise UserError(
                 f"{str(path)!r} holds no config.json; train_supernet.py makes a run folder"
             )
         config = read_json(path / "config.json")
         run = cls(path, config)
-        if not isinstance(run.format, int) or not 1 <= run.format <= FORMAT:
+        if type(run.format) is not int or not 1 <= run.format <= FORMAT:
             raise UserError(
-                f"{run.config_file} is of format {run.format!r}, this version of the project reads "
-                f"1 to {FORMAT}: read it with the version that made it, or update this one"
+                f"{run.config_file} is of format {short(run.format)}, this version of the project "
+                f"reads 1 to {FORMAT}: read it with the version that made it, or update this one"
             )
-        if missing := sorted(NEEDED - config.keys()):
+        if missing := sorted(NEEDED.keys() - config.keys()):
             raise UserError(f"{run.config_file} has no {', '.join(missing)}")
+        for name, kinds in {**NEEDED, "task": (str, NoneType)}.items():
+            if type(config.get(name)) not in kinds:
+                raise UserError(
+                    f"{run.config_file}: {name} cannot be {short(config[name])}; put back what "
+                    "train_supernet.py wrote"
+                )
         return run
 
     @property
@@ -292,7 +296,7 @@ def differences(kept: dict[str, Any], given: dict[str, Any], *, apart: Sequence[
     """Each setting but those `apart` in which two differ, with both values; empty where none."""
     given = json.loads(json.dumps(given))  # a tuple is kept as a list
     return "; ".join(
-        f"{key} is {kept.get(key)!r} there and {given.get(key)!r} here"
+        f"{key} is {short(kept.get(key), 200)} there and {short(given.get(key), 200)} here"
         for key in sorted((kept.keys() | given.keys()) - set(apart))
         if kept.get(key) != given.get(key)
     )
@@ -304,9 +308,15 @@ def settle(path: Path, settings: dict[str, Any]) -> None:
         write_json(path, settings)
 
 
+_locked: dict[Path, tuple[int, int]] = {}  # folders that this process holds, and which they are
+
+
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Hold `folder` against a second process that would write there; UserError where one does."""
+    """Hold `folder` against a second process that would write there; UserError where one does.
+
+    Where it is moved away meanwhile nothing more is written under its name.
+    """
     if rank():
         yield  # the first process of several devices holds it for all
         return
@@ -314,15 +324,24 @@ def lock(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise UserError(f"{str(folder)!r} cannot be a folder: a file is in its place") from None
-    with open(folder / ".lock", "a") as file:
+    with ExitStack() as held:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another process is writing to {str(folder)!r}") from None
-        except OSError as error:  # some network file systems have no locks
-            print(
-                f"{str(folder)!r} cannot be locked ({error.strerror}): see to it that no second "
-                "process writes there",
-                file=sys.stderr,
-            )
+            held.enter_context(locked(folder / ".lock", wait=False))
+        except NoLocks as error:  # as on some network file systems
+            line = f"{str(folder)!r} cannot be locked ({error}): see to it that no second process "
+            print(plain(line + "writes there"), file=sys.stderr)
+        place = folder.absolute()
+        _locked[place] = identity_of(place)
+        held.callback(_locked.pop, place)
         yield
+
+
+def require_in_place(path: Path) -> None:
+    """UserError where a folder above `path` that this process has locked was moved away."""
+    above = path.absolute().parents
+    for folder, identity in _locked.items():
+        if folder in above and not (folder.is_dir() and identity_of(folder) == identity):
+            raise UserError(
+                f"{str(folder)!r} was moved away or removed while this process wrote there; it "
+                "stops and writes nothing more. The same command on its new place goes on"
+            )

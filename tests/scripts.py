@@ -84,7 +84,7 @@ _measured: dict[tuple[str, tuple[int, ...]], dict[str, Cost]] = {}
 def tree(folder: Path) -> dict[str, tuple[int, bytes | None]]:
     """Everything in and below `folder` with its time of change and its content."""
     return {
-        str(path): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else None)
+        str(path): (path.lstat().st_mtime_ns, path.read_bytes() if path.is_file() else None)
         for path in [folder, *folder.rglob("*")]
     }
 

@@ -75,16 +75,16 @@ def test_a_broken_line_is_an_error_that_names_it(path: Path, line: str) -> None:
 def test_a_full_disk_leaves_the_file_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = lines(path)
     log.append([{"n": 1}])
-    before, pwrite = path.read_bytes(), os.pwrite
+    before, write = path.read_bytes(), os.write
 
-    def some(file: int, content: bytes, at: int) -> int:
-        return pwrite(file, content[:3], at)
+    def some(file: int, content: bytes) -> int:
+        return write(file, content[:3])
 
-    def none(file: int, content: bytes, at: int) -> int:
+    def none(file: int, content: bytes) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     for fails in (some, none):
-        monkeypatch.setattr(os, "pwrite", fails)
+        monkeypatch.setattr(os, "write", fails)
         with pytest.raises(UserError, match="cannot be written"):
             log.append([{"n": 2}])
         assert path.read_bytes() == before

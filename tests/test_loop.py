@@ -84,17 +84,17 @@ def test_killed_at_every_write_it_ends_as_an_undisturbed_one(
 ) -> None:
     """Before and within each write, in turn: what was asked is asked once, and nothing is lost."""
     expected = straight(tmp_path, 12, parallel=parallel)
-    pwrite, left = os.pwrite, 0
+    write, left = os.write, 0
 
-    def dying(file: int, content: bytes, at: int) -> int:
+    def dying(file: int, content: bytes) -> int:
         nonlocal left
         left -= 1
         if left < 0:
-            pwrite(file, content[: abs(hash(content)) % len(content)], at)
+            write(file, content[: abs(hash(content)) % len(content)])
             raise Killed
-        return pwrite(file, content, at)
+        return write(file, content)
 
-    monkeypatch.setattr(os, "pwrite", dying)
+    monkeypatch.setattr(os, "write", dying)
     kills = 0
     for writes in range(3):
         run = tmp_path / str(writes)

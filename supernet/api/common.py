@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lanas.errors import UserError
+from lanas.errors import UserError, plain
 from supernet.cli.settings import (
     DeviceSettings,
     RetrainSettings,
@@ -49,9 +49,9 @@ def absolute(path: str | None) -> str | None:
 
 
 def say(text: str) -> None:
-    """Print a line; of several processes the first alone."""
+    """Print a line, of which all is visible; of several processes the first alone."""
     if rank() == 0:
-        print(text, flush=True)
+        print(plain(text), flush=True)
 
 
 def say_where_space_has_changed(run: Run) -> None:

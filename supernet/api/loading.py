@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lanas.errors import UserError
+from lanas.files import refuse_links_out
 from supernet.run import NetworkFolder, read_json
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def load(folder: str | Path) -> "Deployed":
     from supernet.spaces import build, kept
 
     files = NetworkFolder(Path(folder))
+    refuse_links_out(files.path)
     if not files.config.is_file():
         raise UserError(f"{str(folder)!r} holds no network: no config.json there")
     config = read_json(files.config)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lanas.errors import UserError
+from lanas.files import BROKEN
 from lanas.space import Arch, Space, arch_id, as_tuples
 from supernet.api import common
 from supernet.cli.settings import RetrainSettings, identity
@@ -128,7 +129,23 @@ def retrain(
             return net
     from supernet.api.loading import load
 
-    return load(folder.path)
+    net = load(folder.path)
+    _require_result(net.result, folder)
+    return net
+
+
+def _require_result(result: dict[str, Any], folder: NetworkFolder) -> None:
+    """UserError where what result.json holds is no result that could be shown."""
+    from supernet.report.tables import retrained_table
+
+    try:
+        retrained_table([result], [])
+        [folder.path / name for name in result["difference_of_logits"]]
+    except BROKEN as error:
+        raise UserError(
+            f"{folder.result} is no result of a retraining ({error!r:.100}); remove it, and the "
+            "same command measures the network anew"
+        ) from None
 
 
 def _retrain(run: Run, args: RetrainSettings, arch: Arch, folder: NetworkFolder) -> "Deployed":

@@ -9,6 +9,7 @@ import lanas
 from lanas import Optimiser, loop
 from lanas.errors import UserError
 from lanas.events import SearchLog, frozen, read_search, refuse_foreign
+from lanas.files import refuse_links_out
 from lanas.optimiser import find
 from lanas.rank import Row, keep, ranked, rescored, score_of
 from lanas.scores import Score
@@ -94,7 +95,9 @@ def rescore(
     score: as of `lanas.rank.score_of`. `retrain` takes the ranking by its name, that of the file
     without `ranking-`. UserError where no trial has what the score needs.
     """
-    folder = run.search(tag) if isinstance(run, Run) else Run(Path(run), {}).search(tag)
+    run = run if isinstance(run, Run) else Run(Path(run), {})
+    refuse_links_out(run.path)
+    folder = run.search(tag)
     if not folder.trials.is_file():
         raise UserError(f"{folder.trials} does not exist: there is no search to be ranked")
     searched = read_search(folder.path)
@@ -123,6 +126,7 @@ def search(run: str | Path | Run, **settings: Any) -> Found:
         args = common.settings(SearchSettings, settings)
         args = replace(args, space=spaces.resolve(args.space), table=common.absolute(args.table))
         run = run if isinstance(run, Run) else Run(Path(run), {})
+        refuse_links_out(run.path)
     args = replace(args, latency_table=common.absolute(args.latency_table))
     settings_of_optimiser(args)  # raises before data is read
     folder = run.search(args.tag)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lanas.errors import UserError
+from lanas.files import refuse_links_out
 from supernet.api import common
 from supernet.cli.parsing import read_recipe
 from supernet.cli.settings import TrainSettings, identity
@@ -31,6 +32,7 @@ def train(run: str | Path | Run, *, config: str | Path | None = None, **settings
     path = run.path if isinstance(run, Run) else Path(run)
     recipe = [read_recipe(Path(config), TrainSettings)] if config else []
     args, kept = _settings(common.settings(TrainSettings, settings, *recipe))
+    refuse_links_out(path)
     run = Run(path, kept)
     defaults = {"search": args.search, "retrain": args.retrain}
     _require_own_format(run)

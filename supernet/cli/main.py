@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from lanas.errors import UserError
+from lanas.errors import UserError, line_of
 from supernet.cli import machine
 from supernet.process import undisturbed
 from supernet.spaces import own
@@ -58,5 +58,5 @@ def _all_of(body: Callable[[], None]) -> None:
 
 def end(script: str, said: str, status: int = 2) -> None:
     """Say in one line what is wrong, and end."""
-    print(f"{script}: error: {' '.join(said.splitlines())}", file=sys.stderr)
+    print(f"{script}: error: {line_of(said)}", file=sys.stderr)
     sys.exit(status)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lanas.errors import plain
 from lanas.optimiser import Optimiser
 from lanas.pareto import front
 from lanas.rank import Row, ranked
@@ -116,14 +117,14 @@ def _table(
     measure: Callable[[Arch], float] | None = None,
 ) -> Table:
     """A line a trial: number, score, what was measured beside it, and the architecture."""
-    table = Table(title=title)
+    table = Table(title=Text(plain(title)))
     same = [] if score.corrected else [score.name]
     names = _measured([row.trial for row in rows], leave_out=same)
     columns = [shown(name, metrics) for name in names]
     own = shown_score(score, metrics)
     heads = ["trial", own.head, *(column.head for column in columns)]
     for head in [*heads, *(["ms measured"] if measure else [])]:
-        table.add_column(Text(head), justify="right")
+        table.add_column(Text(plain(head)), justify="right")
     table.add_column("architecture", overflow="fold")
     for row in rows:
         measured = row.trial.measured
@@ -131,7 +132,7 @@ def _table(
         cells += [f"{measure(row.trial.arch):.3f}"] if measure else []
         said = words(row.trial.arch).replace(",", ", ")
         # as Text: words such as mb[e6] are no markup
-        table.add_row(str(row.number), own(row.score), *cells, Text(said))
+        table.add_row(str(row.number), own(row.score), *cells, Text(plain(said)))
     return table
 
 
@@ -189,13 +190,15 @@ def retrained_table(
     columns = ("architecture", "trial", f"val {unit}", f"test {unit}", "MMACs", "k params",
                "ms, batch 1", "ms, batch 64")  # fmt: skip
     for column in columns:
-        table.add_column(column, justify="left" if column == "architecture" else "right")
+        table.add_column(
+            Text(plain(column)), justify="left" if column == "architecture" else "right"
+        )
     for result in results:
         arch = tuple(result["arch"])
         known = arch in number
         times = [result["latency"][f"batch {n}"] for n in (1, 64)]
         table.add_row(
-            arch_id(arch),
+            Text(plain(arch_id(arch))),
             str(number[arch]) if known else "-",
             own(trials[number[arch]].measured.get(metric) if known else None),
             own(result["test"]),

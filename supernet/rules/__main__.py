@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from supernet import spaces
+from supernet.api.common import say
 from supernet.cli import main as cli
 from supernet.cli.parsing import parse, parser
 from supernet.cli.settings import SizeSettings
@@ -45,14 +46,14 @@ def main() -> None:
     for finding in findings(Subject(spec)):
         found.append(finding)
         said = f"{finding.asks}: {finding.broken}" if finding.broken else finding.asks
-        print(f"{'BROKEN' if finding.broken else 'holds':7} {finding.rule:10} {said}", flush=True)
+        say(f"{'BROKEN' if finding.broken else 'holds':7} {finding.rule:10} {said}")
     for rule in RULES[len(found) :]:
-        print(f"{'not run':7} {rule.__name__:10}")
+        say(f"{'not run':7} {rule.__name__:10}")
     broken = [finding.rule for finding in found if finding.broken]
     if broken:
-        print(f"{command.first} breaks {len(broken)} of {len(RULES)} rules: {', '.join(broken)}")
+        say(f"{command.first} breaks {len(broken)} of {len(RULES)} rules: {', '.join(broken)}")
         sys.exit(1)
-    print(f"{command.first} keeps all {len(RULES)} rules")
+    say(f"{command.first} keeps all {len(RULES)} rules")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from supernet.layers.norms import batch_norms
 from supernet.layers.operations import DropPath
 from supernet.network import Supernet
 from supernet.training.devices import average, share
-from supernet.training.runner import checkpoint_in, trainer
+from supernet.training.runner import GoingOn, checkpoint_in, trainer
 from supernet.training.settings import TrainingSettings
 from supernet.training.strategies import Strategy
 from supernet.training.weights import freeze_scales, optimiser, schedule
@@ -251,8 +251,11 @@ def fit(module: Training, folder: Path, *, device: str) -> None:
     resume = checkpoint_in(folder, module.net)
     settings = module.settings
     runner = trainer(folder, settings.epochs, device, settings.precision, module.devices)
+    going_on = GoingOn(resume)
+    runner.callbacks.append(going_on)  # type: ignore[attr-defined]
     try:
-        runner.fit(module, ckpt_path=resume, weights_only=True)
+        with going_on.told():
+            runner.fit(module, ckpt_path=resume, weights_only=True)
     except SystemExit as error:  # what Lightning makes of Ctrl-C
         if isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None

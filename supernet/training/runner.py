@@ -2,6 +2,8 @@
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,11 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
-from torch import nn
+from torch import Tensor, nn
 
-from lanas.errors import UserError
+from lanas import own
+from lanas.errors import UserError, one_line
+from lanas.files import opened
 from supernet import process
 from supernet.progress import Progress
 from supernet.run import atomic
@@ -56,11 +60,49 @@ class SeveralDevices(DDPStrategy):
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Checkpoints written aside and renamed."""
+    """Checkpoints written aside and renamed, one after the other under the same name."""
 
     def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
         with atomic(Path(path)) as file:
             torch.save(checkpoint, file)
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Nothing: the next takes the place of the last, and a path may be a stranger's."""
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Lightning's, which takes no path out of a checkpoint: it would remove what lies there."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Nothing: what it keeps is where the checkpoint was, and how good."""
+
+
+class GoingOn(Callback):
+    """Says in one line that a checkpoint cannot be gone on from, where restoring it fails."""
+
+    def __init__(self, checkpoint: Path | None) -> None:
+        self.checkpoint = checkpoint
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.checkpoint = None  # all of it has been taken
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Around what fits; UserError in place of any other error while the checkpoint is read."""
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:
+            if self.checkpoint is None or own.blamed(error):
+                raise
+            raise UserError(
+                f"checkpoint {self.checkpoint} cannot be gone on from ({one_line(error):.200}); "
+                f"{ANEW}"
+            ) from error
+
+
+ANEW = "remove it to start this training anew"
 
 
 def checkpoint_in(folder: Path, net: nn.Module) -> Path | None:
@@ -71,25 +113,30 @@ def checkpoint_in(folder: Path, net: nn.Module) -> Path | None:
     path = folder / "last.ckpt"
     if not path.exists():
         return None
-    anew = "remove it to start this training anew"
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with opened(path) as file:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+    except UserError as error:
+        raise UserError(f"{error}; {ANEW}") from None
     except Exception as error:  # torch raises a dozen kinds for a file that is not its own
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"checkpoint {path} cannot be read ({reason}); {anew}") from None
+        raise UserError(f"checkpoint {path} cannot be read ({reason}); {ANEW}") from None
     needed = ("state_dict", "optimizer_states", "loops", "pytorch-lightning_version")
     missing = [key for key in needed if not isinstance(state, dict) or key not in state]
     if missing:
         raise UserError(
-            f"{path} is no checkpoint of a training, it has no {', '.join(missing)}; {anew}"
+            f"{path} is no checkpoint of a training, it has no {', '.join(missing)}; {ANEW}"
         )
-    there = {name: tuple(tensor.shape) for name, tensor in state["state_dict"].items()}
+    weights = state["state_dict"]
+    if not isinstance(weights, dict) or not all(isinstance(w, Tensor) for w in weights.values()):
+        raise UserError(f"{path} is no checkpoint of a training, its weights are none; {ANEW}")
+    there = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     wanted = {f"net.{name}": tuple(tensor.shape) for name, tensor in net.state_dict().items()}
     if there != wanted:
         name = sorted(wanted.items() ^ there.items())[0][0]
         raise UserError(
             f"checkpoint {path} is of another network: {name} is {there.get(name, 'absent')} "
-            f"there, needed is {wanted.get(name, 'absent')}; {anew}"
+            f"there, needed is {wanted.get(name, 'absent')}; {ANEW}"
         )
     return path
 
@@ -100,7 +147,7 @@ def trainer(folder: Path, epochs: int, device: str, precision: str, devices: int
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(pytorch_)?lightning.*")
     callbacks: list[Callback] = [
-        ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False),
+        LastCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False),
         _Progress(),
     ]
     # When it was imported, Lightning took a number from the environment.

@@ -87,7 +87,7 @@ def _timm(name: str, weights: str | None, data: Data) -> tuple[nn.Module, Tensor
         if weights == "pretrained":
             net = timm.create_model(name, pretrained=True, in_chans=channels)
         else:
-            state = timm.models.load_state_dict(weights)
+            state = timm.models.load_state_dict(weights, weights_only=True)
             net = timm.create_model(name, num_classes=_classes(state, name), in_chans=channels)
             net.load_state_dict(state)
     except Exception as error:  # timm, the hub and torch each raise their own
