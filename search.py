@@ -36,12 +36,16 @@ def main() -> None:
         return
     found = supernet.search(command.first, **command.given)
 
+    from supernet.report.checks import checks_table
     from supernet.report.tables import console, failures, meant, result_table
 
     console().print(result_table(found.optimiser, found.trials, measure=found.measure))
     for line in [meant(found.score), failures(found.trials), *found.optimiser.in_words(3)]:
         if line:
             say(line)
+    if found.checked is not None:
+        console().print(checks_table(found.checked.to_data()))
+        say(found.checked.verdict.sentence)
     after = "" if command.given.get("table") else f"; next: {retraining(command)}"
     say(f"trials: {found.folder.trials}{after}")
 

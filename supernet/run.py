@@ -95,6 +95,16 @@ class SearchFolder:
         return self.path / "latency.json"
 
     @property
+    def checks(self) -> Path:
+        """Which architectures are trained alone, and by which schedule."""
+        return self.path / "checks.json"
+
+    @property
+    def verdict(self) -> Path:
+        """What those that were trained say of the scores."""
+        return self.path / "verdict.json"
+
+    @property
     def tree(self) -> Path:
         """What the optimiser had learned at the end."""
         return self.path / "tree.json"
@@ -244,6 +254,10 @@ class Run:
     def measured(self, key: str) -> Path:
         """Measurements that were taken by the settings of which `key` is the digest."""
         return self.path / "measured" / f"{key}.jsonl"
+
+    def checks(self, key: str) -> Path:
+        """Architectures trained alone by the schedule of which `key` is the digest."""
+        return self.path / "checks" / f"{key}.jsonl"
 
     def search(self, tag: str = "") -> SearchFolder:
         """The files of the search of a tag; UserError where the tag cannot name a folder."""

@@ -33,17 +33,20 @@ SCORES = ("accuracy", "soft")
 class Problem:
     """A space, what scores its architectures, and what they may cost.
 
-    budgets hold by construction where a cost is a sum of tables, predicates where not. score: what
-    is maximised. measure: the real latency of an architecture in ms, where there is a network.
-    fitted: the latency that was measured for this search. counted: costs that belong to the run.
-    measured_by: what a measurement depends on beside its architecture. median_macs: of the space,
-    what a prior of size counts from.
+    budgets hold by construction where a cost is a sum of tables, predicates where not. metric,
+    higher: what the task measures, and whether more of it is better. score: what is maximised.
+    measure: the real latency of an architecture in ms, where there is a network. fitted: the
+    latency that was measured for this search. counted: costs that belong to the run. measured_by:
+    what a measurement depends on beside its architecture. median_macs: of the space, what a prior
+    of size counts from.
     """
 
     space: Space
     evaluate: Evaluator
     costs: tuple[str, ...]
     measured_by: Mapping[str, Any]
+    metric: str = "score"
+    higher: bool = True
     score: Score = PLAIN
     budgets: tuple[Budget, ...] = ()
     predicates: Sequence[Any] = ()
@@ -96,6 +99,8 @@ def of_table(args: SearchSettings) -> Problem:
     from supernet.network import NetworkSpec
     from supernet.spaces import space_of
 
+    if args.check is not None:
+        raise UserError("--check trains networks; leave it out with --table, which has none")
     if args.size_prior is not None:
         raise UserError("--size-prior is of a supernet's scores; leave it out with --table")
     if args.score is not None and is_named(args.score):
@@ -151,6 +156,8 @@ def of_supernet(run: Run, args: SearchSettings, device: str, folder: SearchFolde
         SupernetEvaluator(supernet, data, costs, memory=memory, split=args.split, images=images),
         (*costs, "memory"),
         _measured_by(run, args, costs, supernet.space),
+        data.task.metric,
+        data.task.higher,
         score_of(args, data, median),
         within(supernet.space, costs, most),
         () if most_memory is None else (memory.within(most_memory),),

@@ -1,7 +1,7 @@
 """`supernet.search`: architectures scored with inherited weights, one after the other."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from lanas.space import Arch, Space
 from lanas.trials import Measurements, Trial, key_of
 from supernet import spaces
 from supernet.api import common
+from supernet.api.checking import Checked, checked
 from supernet.api.problem import Problem, objectives, of_supernet, of_table
-from supernet.cli.settings import SearchSettings, identity
+from supernet.cli.settings import CheckSettings, SearchSettings, identity
 from supernet.provenance import recorded
 from supernet.run import Run, SearchFolder, lock, settle, write_json
 from supernet.settings import given
@@ -31,6 +32,7 @@ class Found:
     """A search: its trials, and what was best.
 
     measure: the real latency of an architecture in ms, where the search had to do with latency.
+    checked: what architectures that were trained alone say of the scores, where any were.
     """
 
     folder: SearchFolder
@@ -39,6 +41,7 @@ class Found:
     score: Score
     optimiser: Optimiser
     measure: Callable[[Arch], float] | None = None
+    checked: Checked | None = None
 
     @property
     def ranking(self) -> list[Row]:
@@ -144,10 +147,16 @@ def search(run: str | Path | Run, **settings: Any) -> Found:
             _loop(problem, optimiser, log, args)
         if (learned := optimiser.learned()) is not None:
             write_json(folder.tree, learned)
-    return Found(folder, problem.space, log.trials, problem.score, optimiser, problem.measure)
+        judged = checked(run, problem, log, folder, args, device)
+    return Found(
+        folder, problem.space, log.trials, problem.score, optimiser, problem.measure, judged
+    )
 
 
-APART = ("trials", "tag", "data", "parallel", "rescore", "score")  # do not make another search
+APART = (  # do not make another search
+    *("trials", "tag", "data", "parallel", "rescore", "score"),
+    *(field.name for field in fields(CheckSettings)),
+)
 
 
 def _config(

@@ -169,6 +169,19 @@ class ScoringSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckSettings:
+    """Checks (architectures trained alone, to judge the scores)"""
+
+    check: Annotated[int | None, AtLeast(1)] = None
+    """architectures to train alone, a third random, a third spread over the scores, a third of the
+    best; 8 or more give a verdict; null: none, beside those that were trained before"""
+    check_epochs: Annotated[int | None, AtLeast(1)] = None
+    """epochs of a check; null: a quarter of retrain.py's in this run"""
+    check_seeds: Count = 1
+    """trainings of each of them, with seeds one apart; 2 or more tell what noise leaves"""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TableSettings:
     """Table of known results (in place of a supernet)"""
 
@@ -185,6 +198,7 @@ class SearchSettings(
     DeviceSettings,
     MovedDataSettings,
     TableSettings,
+    CheckSettings,
     ScoringSettings,
     BudgetSettings,
     OptimiserSettings,

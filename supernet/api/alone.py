@@ -1,0 +1,128 @@
+"""Architectures trained alone by a short schedule, each measured once: `RUN/checks/KEY.jsonl`."""
+
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lanas.errors import UserError
+from lanas.space import Arch, Floats, arch_id
+from lanas.trials import Measurements, Trial
+from supernet.api import common
+from supernet.cli.settings import RetrainSettings, SearchSettings
+from supernet.provenance import recorded
+from supernet.run import Run, lock
+
+if TYPE_CHECKING:
+    from supernet.data.sets import Data
+
+
+class Alone:
+    """Measurements of architectures that were trained alone, a file a seed."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self.logs = [Measurements(file) for file in files]
+
+    def of(self, arch: Arch) -> Trial | None:
+        """The mean of the measurements over the seeds; the failure where one failed."""
+        found = [log.of(arch) for log in self.logs]
+        there = [trial for trial in found if trial is not None]
+        if len(there) < len(found):
+            return None
+        for trial in there:
+            if trial.error is not None:
+                return trial
+        mean = {
+            name: float(np.mean([trial.measured[name] for trial in there]))
+            for name in there[0].measured
+        }
+        return Trial(arch, mean, sum(trial.seconds for trial in there))
+
+    def by_seed(self, archs: Sequence[Arch], name: str) -> Floats:
+        """One measurement of each seed, [seeds, n]."""
+        rows = [[log.of(arch) for arch in archs] for log in self.logs]
+        return np.array([[t.measured[name] if t else np.nan for t in row] for row in rows])
+
+
+class Trainings:
+    """Trains architectures alone; settings: one a seed, which differ in the seed only."""
+
+    def __init__(
+        self, run: Run, settings: Sequence[RetrainSettings], args: SearchSettings, device: str
+    ) -> None:
+        self.run, self.settings, self.args, self.device = run, settings, args, device
+
+    def train(self, archs: Sequence[Arch], files: Sequence[Path], longest: int) -> None:
+        """Train what the files do not hold yet; what it takes is said first and as it goes."""
+        logs = [Measurements(file) for file in files]
+        left = [
+            (arch, number)
+            for arch in archs
+            for number, log in enumerate(logs)
+            if log.of(arch) is None
+        ]
+        if not left:
+            return
+        common.say(
+            f"checks: {len(left)} trainings of one architecture alone, {self.settings[0].epochs} "
+            f"epochs each (retrain.py takes {longest}); the time is told after the first"
+        )
+        data = self._data()
+        self.settings[0].check(data, "train")  # what is wrong is said first
+        start, metric = time.monotonic(), data.task.metric
+        with recorded(self.run, "check", device=self.device, seed=self.settings[0].seed):
+            for count, (arch, number) in enumerate(left, 1):
+                folder = files[number].with_suffix("") / arch_id(arch)
+                trial = self._one(arch, self.settings[number], data, folder)
+                logs[number].append(trial)
+                ahead = (len(left) - count) * (time.monotonic() - start) / count
+                told = trial.error or f"{metric} {trial.measured[metric]:.4f}"
+                common.say(
+                    f"check {count} of {len(left)}: {told}, {trial.seconds:.1f} s, {ahead:.0f} s "
+                    f"left ({arch_id(arch)})"
+                )
+
+    def _data(self) -> "Data":
+        from supernet.data.splits import read_splits
+
+        splits = read_splits(self.run.splits_file)
+        return common.load_data(self.run, self.device, self.args.workers, splits, self.args.data)
+
+    def _one(self, arch: Arch, settings: RetrainSettings, data: "Data", folder: Path) -> Trial:
+        """Train one architecture and measure it on the split that search scores on."""
+        start = time.perf_counter()
+        try:
+            with lock(folder):
+                measured = self._measured(arch, settings, data, folder)
+            shutil.rmtree(folder)
+        except UserError as error:
+            return Trial(arch, {}, time.perf_counter() - start, str(error))
+        return Trial(arch, measured, time.perf_counter() - start)
+
+    def _measured(
+        self, arch: Arch, settings: RetrainSettings, data: "Data", folder: Path
+    ) -> dict[str, float]:
+        from functools import partial
+
+        import torch
+
+        from supernet import spaces
+        from supernet.score.counted import count
+        from supernet.score.inherited import score
+        from supernet.score.zero_cost import synflow
+        from supernet.training.loop import fit
+
+        torch.manual_seed(settings.seed)
+        spec, copy = spaces.kept(self.run.config["network"], self.run.path, data.shape)
+        net = spaces.build(spec, copy, arch)
+        costs = {name: float(value) for name, value in count(net, net.input_shape()).items()}
+        costs["synflow"] = synflow(net)
+        net.to(self.device)
+        module = common.training(net, data, settings, "train", drop_path=settings.drop_path)
+        fit(module, folder, device=self.device)
+        net.to(self.device).eval()
+        found = score(partial(net, arch=None), data.batches(self.args.split, 256), data)
+        return found | costs
