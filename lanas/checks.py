@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lanas.errors import UserError
-from lanas.lines import Record
+from lanas.files import Record
 from lanas.space import Arch, Floats
 from lanas.trials import arch_of
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lanas.errors import UserError
-from lanas.lines import read_object
+from lanas.files import read_object
 from supernet import spaces
 from supernet.api.alone import Trainings
 from supernet.network import NetworkSpec

@@ -13,7 +13,7 @@ from lanas import checks as plans
 from lanas.checks import Check
 from lanas.errors import UserError
 from lanas.events import SearchLog
-from lanas.lines import BROKEN
+from lanas.files import BROKEN
 from lanas.rank import ranked
 from lanas.ranking import UNDEFINED, Interval, ceiling, kendall
 from lanas.space import Arch, Floats
