@@ -89,6 +89,19 @@ def test_a_turned_picture_is_upright(turn: int, kind: str) -> None:
     assert shown.shape == (32, 48, 3) and np.abs(shown - upright).max() <= 3
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+def test_a_turned_picture_is_turned_once(kind: str, tmp_path: Path) -> None:
+    """Trap: what `read` gives kept its EXIF, and the preprocessing turned it a second time."""
+    exif = Image.Exif()
+    exif[photos.ORIENTATION] = 6
+    Image.fromarray(COLOUR).save(tmp_path / "photo", kind, exif=exif)
+    read = photos.read(tmp_path / "photo")
+    assert (read.width, read.height) == (6, 8)
+    seen = Preprocess((8, 6), crop="squash")(read)
+    assert np.array_equal(seen, np.asarray(read))
+    assert np.array_equal(seen, Preprocess((8, 6), crop="squash")(Image.open(tmp_path / "photo")))
+
+
 def test_a_torn_exif_block_leaves_the_picture() -> None:
     with photos.quiet():
         torn = through(Image.fromarray(COLOUR), "PNG", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff")

@@ -80,7 +80,9 @@ def rgb(image: Image.Image) -> Image.Image:
             "bits, or give arrays in an .npz file"
         )
     image = image.convert("RGB")
-    return image if turn is None else image.transpose(turn)
+    image = image if turn is None else image.transpose(turn)
+    image.info.clear()  # otherwise its EXIF would turn it once more the next time
+    return image
 
 
 def _orientation(image: Image.Image) -> int:
