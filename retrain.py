@@ -14,6 +14,7 @@ from jsonargparse import ArgumentParser
 import supernet
 from supernet.api.common import say
 from supernet.cli.main import main as ending
+from supernet.cli.main import prog
 from supernet.cli.parsing import parse, parser
 from supernet.cli.settings import RetrainSettings
 from supernet.process import rank
@@ -24,11 +25,14 @@ def arguments() -> ArgumentParser:
     """The reader of this script's command line."""
     first = ("run", "the run folder that train_supernet.py made")
     what = (__doc__ or "").split("\n\n")[0]
-    return parser("retrain.py", RetrainSettings, what, first, recipes=False)
+    return parser(prog("retrain"), RetrainSettings, what, first, recipes=False)
 
 
 def main() -> None:
     command = parse(arguments(), RetrainSettings, "run")
+    if command.given.pop("estimate", False):
+        say(str(supernet.estimate("retrain", command.first, **command.given)))
+        return
     archs = supernet.select(command.first, **command.given)
     given = {name: value for name, value in command.given.items() if name != "arch"}
     networks, slowest = [], 0.0  # those that were trained before take no time
@@ -52,5 +56,10 @@ def main() -> None:
             say(str(net.folder / name))
 
 
-if __name__ == "__main__":
+def entry() -> None:
+    """`lanas-retrain`, and what is run where this file is."""
     ending(main)
+
+
+if __name__ == "__main__":
+    entry()

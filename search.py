@@ -18,6 +18,7 @@ import supernet
 from lanas.errors import UserError
 from supernet.api.common import say
 from supernet.cli.main import main as ending
+from supernet.cli.main import prog, typed
 from supernet.cli.parsing import Command, parse, parser
 from supernet.cli.settings import DeviceSettings, SearchSettings
 
@@ -26,13 +27,19 @@ def arguments() -> ArgumentParser:
     """The reader of this script's command line."""
     first = ("run", "the run folder that train_supernet.py made; with --table any")
     what = (__doc__ or "").split("\n\n")[0]
-    return parser("search.py", SearchSettings, what, first, recipes=False)
+    return parser(prog("search"), SearchSettings, what, first, recipes=False)
 
 
 def main() -> None:
     command = parse(arguments(), SearchSettings, "run")
+    if command.given.get("tags"):
+        list_searches(command)
+        return
     if command.given.get("rescore") is not None:
         rank_anew(command)
+        return
+    if command.given.pop("estimate", False):
+        print(supernet.estimate("search", command.first, **command.given))
         return
     found = supernet.search(command.first, **command.given)
 
@@ -53,12 +60,27 @@ def main() -> None:
 def retraining(command: Command) -> str:
     """The command that retrains the best of this search."""
     tag = command.given.get("tag")
-    return f"python retrain.py {command.first}" + (f" --search-tag {tag}" if tag else "")
+    return f"{typed('retrain')} {command.first}" + (f" --search-tag {tag}" if tag else "")
+
+
+def list_searches(command: Command) -> None:
+    """A table of the searches of a run."""
+    from supernet.report.tables import console
+    from supernet.runs import searches, searches_table
+
+    if other := sorted(command.given.keys() - {"tags"}):
+        raise UserError(
+            f"--tags lists what is there and goes alone: --{other[0].replace('_', '-')}"
+        )
+    rows = searches(command.first)
+    print(f"searches of {command.first}: {len(rows)}")
+    if rows:
+        console().print(searches_table(rows))
 
 
 def rank_anew(command: Command) -> None:
     """Rank the trials of a search by another score: a table, and a file for retrain.py."""
-    where = {field.name for field in fields(DeviceSettings)}
+    where = {field.name for field in fields(DeviceSettings)} - {"estimate"}
     given = {name: value for name, value in command.given.items() if name not in where}
     if other := sorted(given.keys() - {"rescore", "tag", "size_prior"}):
         flag = "--" + other[0].replace("_", "-")
@@ -72,5 +94,10 @@ def rank_anew(command: Command) -> None:
     say(f"ranking: {found.file}; next: {retraining(command)} --score {name}")
 
 
-if __name__ == "__main__":
+def entry() -> None:
+    """`lanas-search`, and what is run where this file is."""
     ending(main)
+
+
+if __name__ == "__main__":
+    entry()

@@ -12,6 +12,7 @@ from jsonargparse import ArgumentParser
 import supernet
 from supernet.api.common import say
 from supernet.cli.main import main as ending
+from supernet.cli.main import prog, typed
 from supernet.cli.parsing import parse, parser
 from supernet.cli.settings import TrainSettings
 
@@ -19,14 +20,22 @@ from supernet.cli.settings import TrainSettings
 def arguments() -> ArgumentParser:
     """The reader of this script's command line."""
     first = ("run", "the run folder; made where it is not there")
-    return parser("train_supernet.py", TrainSettings, (__doc__ or "").split("\n\n")[0], first)
+    return parser(prog("train"), TrainSettings, (__doc__ or "").split("\n\n")[0], first)
 
 
 def main() -> None:
     command = parse(arguments(), TrainSettings, "run")
+    if command.given.pop("estimate", False):
+        say(str(supernet.estimate("train", command.first, **command.given)))
+        return
     run = supernet.train(command.first, **command.given)
-    say(f"trained: {run.weights}; next: python search.py {run.path}")
+    say(f"trained: {run.weights}; next: {typed('search')} {run.path}")
+
+
+def entry() -> None:
+    """`lanas-train`, and what is run where this file is."""
+    ending(main)
 
 
 if __name__ == "__main__":
-    ending(main)
+    entry()

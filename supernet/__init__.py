@@ -10,9 +10,24 @@ net = supernet.retrain(run, found.best)
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from supernet.api import Found, Rescored, Run, load, rescore, retrain, search, select, train
+    from supernet.api import (
+        Estimate,
+        Found,
+        Rescored,
+        Run,
+        estimate,
+        load,
+        rescore,
+        retrain,
+        search,
+        select,
+        train,
+    )
 
-__all__ = ["Found", "Rescored", "Run", "load", "rescore", "retrain", "search", "select", "train"]
+__all__ = [
+    "Estimate", "Found", "Rescored", "Run", "estimate", "load", "rescore", "retrain", "search",
+    "select", "train",
+]  # fmt: skip
 
 
 if not TYPE_CHECKING:

@@ -32,7 +32,10 @@ S = TypeVar("S")
 
 def settings(kind: type[S], values: dict[str, Any], *before: dict[str, Any]) -> S:
     """The settings of a call over those of a recipe; UserError where one is wrong."""
-    return make(kind, *before, checked_sections(given(kind, values)))
+    made = make(kind, *before, checked_sections(given(kind, values)))
+    if isinstance(made, DeviceSettings) and made.estimate:
+        raise UserError("estimate: it is supernet.estimate, or --estimate of a script")
+    return made
 
 
 def defaults(run: Run, section: str) -> dict[str, Any]:

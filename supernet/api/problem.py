@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,14 @@ from lanas.loop import Evaluator
 from lanas.own import is_named
 from lanas.pool import ENUMERABLE
 from lanas.scores import PLAIN, Score
-from lanas.space import Arch, Space
+from lanas.space import Arch, Archs, Floats, Space, as_tuples
 from supernet.api import common
 from supernet.cli.settings import SearchSettings
+from supernet.report.budget import Limit
 from supernet.run import Run, SearchFolder, read_json, write_json
 
 if TYPE_CHECKING:
+    from lanas.table import Table
     from supernet.data.sets import Data
     from supernet.network import Supernet
     from supernet.score.latency import Fit
@@ -33,9 +36,10 @@ SCORES = ("accuracy", "soft")
 class Problem:
     """A space, what scores its architectures, and what they may cost.
 
-    budgets hold by construction where a cost is a sum of tables, predicates where not. metric,
-    higher: what the task measures, and whether more of it is better. score: what is maximised.
-    measure: the real latency of an architecture in ms, where there is a network. fitted: the
+    budgets hold by construction where a cost is a sum of tables, predicates where not; limits:
+    what those hold to. metric, higher: what the task measures, and whether more of it is better.
+    score: what is maximised. measure: the real latency of an architecture in ms, where there is a
+    network. fitted: the
     latency that was measured for this search. counted: costs that belong to the run. measured_by:
     what a measurement depends on beside its architecture. median_macs: of the space, what a prior
     of size counts from.
@@ -50,6 +54,7 @@ class Problem:
     score: Score = PLAIN
     budgets: tuple[Budget, ...] = ()
     predicates: Sequence[Any] = ()
+    limits: Sequence[Limit] = ()
     measure: Callable[[Arch], float] | None = None
     fitted: "Fit | None" = None
     counted: dict[str, Cost] = field(default_factory=dict)
@@ -113,7 +118,17 @@ def of_table(args: SearchSettings) -> Problem:
         one_of("cost", name, table.costs)
     predicates = [table.within(name, limit) for name, limit in limits(args).items()]
     by = {"table": digest_of_file(Path(str(args.table))), "score": args.score, "costs": columns}
-    return Problem(space, table, tuple(table.costs), by, predicates=predicates)
+    most = [
+        Limit(name, "", partial(_column, table, name), limit)
+        for name, limit in limits(args).items()
+    ]
+    return Problem(space, table, tuple(table.costs), by, predicates=predicates, limits=most)
+
+
+def _column(table: "Table", cost: str, archs: Archs) -> Floats:
+    """A cost of each architecture [n] as a table has it; nan where it has none."""
+    rows = table.rows(archs)
+    return np.where(rows < 0, np.nan, table.costs[cost][rows])
 
 
 # -- a supernet --------------------------------------------------------------------------------
@@ -148,6 +163,10 @@ def of_supernet(run: Run, args: SearchSettings, device: str, folder: SearchFolde
 
     most, images = limits(args), args.calibration_images
     memory, median = PeakMemory(supernet), median_of(supernet.space, costs["macs"])
+
+    def peaks(archs: Archs) -> Floats:
+        return np.array([float(memory(arch)) for arch in as_tuples(archs)])
+
     most_memory = most.pop("memory", None)  # a maximum, no sum: no budget by construction
     if most_memory is not None and math.prod(supernet.space.options.tolist()) <= ENUMERABLE:
         common.say("--max-memory: the peak memory of every architecture is counted first")
@@ -161,6 +180,7 @@ def of_supernet(run: Run, args: SearchSettings, device: str, folder: SearchFolde
         score_of(args, data, median),
         within(supernet.space, costs, most),
         () if most_memory is None else (memory.within(most_memory),),
+        () if most_memory is None else (Limit("memory", "bytes", peaks, most_memory, slow=True),),
         measure=real if wants_latency else None,
         fitted=fitted,
         counted={name: costs[name] for name in costs if name != "latency"},

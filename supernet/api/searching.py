@@ -21,6 +21,7 @@ from supernet.api.checking import Checked, checked
 from supernet.api.problem import Problem, objectives, of_supernet, of_table
 from supernet.cli.settings import CheckSettings, SearchSettings, identity
 from supernet.provenance import recorded
+from supernet.report.budget import left
 from supernet.run import Run, SearchFolder, lock, settle, write_json
 from supernet.settings import given
 
@@ -119,8 +120,43 @@ def search(run: str | Path | Run, **settings: Any) -> Found:
     run. A search that was stopped goes on, one that has ended goes further with more `trials`.
     Raises UserError, in one line, for whatever cannot be used.
     """
-    if settings.get("rescore") is not None:
-        raise UserError("rescore evaluates nothing; it is supernet.rescore, or search.py --rescore")
+    ready = prepared(run, settings)
+    run, args, problem = ready.run, ready.args, ready.problem
+    optimiser, folder = ready.optimiser, run.search(args.tag)
+    if problem.budgets or problem.limits:
+        common.say(str(left(problem.space, problem.budgets, problem.limits)))
+    measured = run.measured(key_of(problem.measured_by))
+    with lock(folder.path):
+        settle(folder.config, _config(problem, args, folder, measured))
+        problem.keep(run, folder)
+        log = SearchLog(folder.path, Measurements(measured))  # read under its lock
+        log.check(problem.space)
+        with recorded(run, "search", tag=args.tag, device=ready.device, seed=args.seed):
+            _loop(problem, optimiser, log, args)
+        if (learned := optimiser.learned()) is not None:
+            write_json(folder.tree, learned)
+        judged = checked(run, problem, log, folder, args, ready.device)
+    return Found(
+        folder, problem.space, log.trials, problem.score, optimiser, problem.measure, judged
+    )
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that a search needs, and nothing written yet."""
+
+    run: Run
+    args: SearchSettings
+    device: str
+    problem: Problem
+    optimiser: Optimiser
+
+
+def prepared(run: str | Path | Run, settings: dict[str, Any]) -> Prepared:
+    """The problem of a call of `search` and its optimiser; UserError for what cannot be used."""
+    for name, instead in ELSEWHERE.items():
+        if settings.get(name):
+            raise UserError(f"{name} evaluates nothing; it is {instead}, or search.py --{name}")
     if settings.get("table") is None:
         run = Run.open(run)
         args = common.settings(SearchSettings, settings, common.defaults(run, "search"))
@@ -136,25 +172,12 @@ def search(run: str | Path | Run, **settings: Any) -> Found:
     refuse_foreign(folder.path)
     device = common.device(args)
     problem = of_table(args) if args.table else of_supernet(run, args, device, folder)
-    optimiser = _optimiser(problem, args)
-    measured = run.measured(key_of(problem.measured_by))
-    with lock(folder.path):
-        settle(folder.config, _config(problem, args, folder, measured))
-        problem.keep(run, folder)
-        log = SearchLog(folder.path, Measurements(measured))  # read under its lock
-        log.check(problem.space)
-        with recorded(run, "search", tag=args.tag, device=device, seed=args.seed):
-            _loop(problem, optimiser, log, args)
-        if (learned := optimiser.learned()) is not None:
-            write_json(folder.tree, learned)
-        judged = checked(run, problem, log, folder, args, device)
-    return Found(
-        folder, problem.space, log.trials, problem.score, optimiser, problem.measure, judged
-    )
+    return Prepared(run, args, device, problem, _optimiser(problem, args))
 
 
+ELSEWHERE = {"rescore": "supernet.rescore", "tags": "supernet.runs.searches"}
 APART = (  # do not make another search
-    *("trials", "tag", "data", "parallel", "rescore", "score"),
+    *("trials", "tag", "tags", "data", "parallel", "rescore", "score"),
     *(field.name for field in fields(CheckSettings)),
 )
 

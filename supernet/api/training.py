@@ -31,7 +31,7 @@ def train(run: str | Path | Run, *, config: str | Path | None = None, **settings
     """
     path = run.path if isinstance(run, Run) else Path(run)
     recipe = [read_recipe(Path(config), TrainSettings)] if config else []
-    args, kept = _settings(common.settings(TrainSettings, settings, *recipe))
+    args, kept = settings_and_config(common.settings(TrainSettings, settings, *recipe))
     refuse_links_out(path)
     run = Run(path, kept)
     defaults = {"search": args.search, "retrain": args.retrain}
@@ -53,7 +53,7 @@ def _merged(recipe: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str,
     return {name: value for layer in (*recipe, settings) for name, value in layer.items()}
 
 
-def _settings(args: TrainSettings) -> tuple[TrainSettings, dict[str, Any]]:
+def settings_and_config(args: TrainSettings) -> tuple[TrainSettings, dict[str, Any]]:
     """The settings with paths that hold from everywhere, and config.json without its network."""
     found: dict[str, Any] = {"space": resolve(args.space)}
     for name in ("data", "start", "teacher", "teacher_weights"):

@@ -8,7 +8,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 
-from lanas.errors import one_line
+from lanas.errors import UserError, one_line
 
 # -- errors that are the machine's ---------------------------------------------------------------
 
@@ -64,6 +64,16 @@ def open_outputs() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names in UTF-8 in a terminal of ASCII
+
+
+def require_here() -> None:
+    """UserError where the current directory was removed: libraries end the process over it."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UserError(
+            f"the current directory is gone ({error.strerror}): cd to another"
+        ) from None
 
 
 def unread() -> list[int]:

@@ -46,8 +46,24 @@ def main(body: Callable[[], None]) -> None:
         sys.exit(130)
 
 
+SCRIPTS = {"train": "train_supernet.py", "search": "search.py", "retrain": "retrain.py"}
+
+
+def typed(verb: str) -> str:
+    """How a user who typed this command types that of another verb: a script, or `lanas-VERB`."""
+    if os.path.basename(sys.argv[0]).startswith("lanas-"):
+        return f"lanas-{verb}"
+    return f"python {SCRIPTS[verb]}"
+
+
+def prog(verb: str) -> str:
+    """The name of this command in its help."""
+    return typed(verb).removeprefix("python ")
+
+
 def _all_of(body: Callable[[], None]) -> None:
     """Run the body, and hand over what it has printed while an error can still be answered."""
+    machine.require_here()
     try:
         body()
     except SystemExit:  # of --help

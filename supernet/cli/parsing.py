@@ -149,6 +149,7 @@ def read_recipe(file: Path, kind: type) -> dict[str, Any]:
     """
     import yaml
 
+    file = found_recipe(file)
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -171,6 +172,29 @@ def read_recipe(file: Path, kind: type) -> dict[str, Any]:
     return checked_sections(
         given(kind, _typed(texts, typed, kind), f"{file}: {{}}"), f"{file}: {{}}"
     )
+
+
+def found_recipe(file: Path) -> Path:
+    """The file itself or, where there is none, the recipe of this project that goes by its name.
+
+    `digits`, `digits.yaml` and `recipes/digits.yaml` name one, in a checkout and where the project
+    is installed. UserError that lists them where there is none.
+    """
+    if file.exists() or file.parent not in (Path(), Path("recipes")):
+        return file
+    known = {path.stem: path for path in shipped()}
+    if (name := file.name.removesuffix(".yaml")) in known:
+        return known[name]
+    raise UserError(
+        f"recipe {file} is not there; a file, or one of this project's: {', '.join(sorted(known))}"
+    )
+
+
+def shipped() -> list[Path]:
+    """The recipes of this project: in the package if it is installed, beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    folders = (package / "recipes", package.parent / "recipes")
+    return [path for folder in folders for path in sorted(folder.glob("*.yaml"))]
 
 
 def _typed(texts: Mapping[str, Any], typed: Mapping[str, Any], kind: type) -> dict[str, Any]:

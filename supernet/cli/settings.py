@@ -31,6 +31,8 @@ class DeviceSettings:
     """threads of the processor; 0: as many as torch takes"""
     workers: Annotated[int, AtLeast(0)] = 2
     """processes that decode an image folder; 0: this one"""
+    estimate: bool = False
+    """say what this will take in time, memory and disk, by a few of its steps, and stop"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,6 +207,8 @@ class SearchSettings(
 ):
     """Search"""
 
+    tags: bool = False
+    """list the searches of the run: tag, score, budgets, trials, best; and stop"""
     rescore: Annotated[str | None, Own("score", "my_score.py:frugal")] = None
     """rank the trials so far by this score, keep the ranking and evaluate nothing: accuracy, soft,
     another measurement, your own, or a JSON file of a score; goes with --size-prior and --tag"""

@@ -1,0 +1,178 @@
+"""`supernet.estimate`: what a command will take in time, memory and disk, by a few of its steps."""
+
+import math
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from lanas.errors import UserError
+from lanas.events import read_search
+from lanas.space import arch_id
+from supernet.api import common
+from supernet.cli.parsing import read_recipe
+from supernet.cli.settings import RetrainSettings, TrainSettings
+from supernet.process import undisturbed
+from supernet.progress import duration
+from supernet.run import Run, settled
+from supernet.spaces import resolve
+
+if TYPE_CHECKING:
+    from supernet.training.loop import Training
+
+TRIAL = 1500  # bytes on disk, about: a measurement, what was asked, what was told
+SECONDS, FEWEST = 5.0, 3  # of scoring, and evaluations at least
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is left of a command. seconds: of all; of: where those come from, in words.
+
+    memory: bytes that this process had, and those of the GPU; disk: bytes that will be written,
+    free: that are free there.
+    """
+
+    seconds: float
+    of: str
+    memory: tuple[int, int]
+    disk: int
+    free: int
+
+    def __str__(self) -> str:
+        host, card = self.memory
+        memory = f"memory {size(host)}" if host else ""
+        memory += (", " if host and card else "") + (f"{size(card)} of the GPU" if card else "")
+        disk = f"disk {size(self.disk)}, {size(self.free)} are free" if self.disk else ""
+        parts = [f"estimate: {duration(self.seconds)} ({self.of})", memory, disk]
+        return "; ".join(part for part in parts if part)
+
+
+def size(count: float) -> str:
+    """Bytes as `640 KiB`, `12.5 MiB`, `3.1 GiB`."""
+    power = min(4, max(1, int(math.log2(max(count, 1)) // 10)))
+    return f"{count / 2 ** (10 * power):.3g} {('KiB', 'MiB', 'GiB', 'TiB')[power - 1]}"
+
+
+@undisturbed()
+def estimate(
+    verb: Literal["train", "search", "retrain"], run: str | Path | Run, **settings: Any
+) -> Estimate:
+    """What a call of `supernet.train`, `search` or `retrain` would take; a few steps are measured.
+
+    settings: those of the call. Nothing is written into the run. Raises UserError as the call does.
+    """
+    verbs = {"train": _train, "search": _search, "retrain": _retrain}
+    path = run.path if isinstance(run, Run) else Path(run)
+    return verbs[verb](path, settings)
+
+
+def _train(path: Path, values: dict[str, Any]) -> Estimate:
+    from supernet.api.training import APART, settings_and_config
+
+    config = values.pop("config", None)
+    recipe = [read_recipe(Path(config), TrainSettings)] if config else []
+    args, kept = settings_and_config(common.settings(TrainSettings, values, *recipe))
+    run = Run(path, kept)
+    if settled(run.config_file, kept, apart=(*APART, "network")) and run.weights.is_file():
+        return _nothing(path, "it is trained already")
+    device = common.device(args)
+
+    from supernet import spaces
+
+    data = common.load_data(run, device, args.workers)
+    sizes = (args.width, args.depth, args.options)
+    spec = spaces.specify(resolve(args.space), data.shape, data.task.outputs, *sizes)
+    spaces.check_inputs(spec)
+    module = _alone(args, common.training, spaces.build(spec).to(device), data, args, "train")
+    return _of_training(module, device, path, path / "supernet", 1)
+
+
+def _retrain(path: Path, values: dict[str, Any]) -> Estimate:
+    from supernet import spaces
+    from supernet.api.retraining import select
+    from supernet.data.splits import read_splits
+
+    run = Run.open(path)
+    args = common.settings(RetrainSettings, values, common.defaults(run, "retrain"))
+    all_of = [(arch, run.network(arch_id(arch), args.tag)) for arch in select(run, **values)]
+    to_go = [(arch, folder.path) for arch, folder in all_of if not folder.result.is_file()]
+    if not to_go:
+        return _nothing(path, "what it names is retrained already")
+    arch, folder = to_go[0]
+    device = common.device(args)
+    data = common.load_data(run, device, args.workers, read_splits(run.splits_file), args.data)
+    spec, copy = spaces.kept(run.config["network"], run.path, data.shape)
+    net = spaces.build(spec, copy, arch)
+    if args.auxiliary:
+        net.add_auxiliary()
+    more = {"drop_path": args.drop_path}
+    module = _alone(args, common.training, net.to(device), data, args, "train+val", **more)
+    return _of_training(module, device, path, folder, len(to_go))
+
+
+def _nothing(path: Path, why: str) -> Estimate:
+    return Estimate(0.0, why, (0, 0), 0, _free(path))
+
+
+def _alone(args: TrainSettings | RetrainSettings, make: Any, *given: Any, **more: Any) -> Any:
+    if args.devices > 1:
+        raise UserError(
+            f"--estimate measures one device: leave out --devices {args.devices}, which take at "
+            "best that share of its time"
+        )
+    return make(*given, **more)
+
+
+def _of_training(
+    module: "Training", device: str, path: Path, folder: Path, networks: int
+) -> Estimate:
+    """Of a training, or of several of the same size; an epoch that is there is not done again."""
+    import torch
+
+    from supernet.training.estimate import measure, memory
+    from supernet.training.runner import checkpoint_in
+
+    epochs, done = module.settings.epochs, 0
+    if (kept := checkpoint_in(folder, module.net)) is not None:
+        done = int(torch.load(kept, map_location="cpu", weights_only=True)["epoch"]) + 1
+    steps = len(module.train_dataloader())
+    found = measure(module, device)
+    seconds = found.seconds * steps * (epochs * networks - done)
+    of = f"{networks} networks, " * (networks > 1) + f"{epochs} epochs of {steps} steps"
+    of += f", {done} epochs done" * (done > 0)
+    of += f"; {1e3 * found.seconds:.3g} ms a step, {found.count} measured on {device}"
+    if device == "cpu":
+        of += f", threads {torch.get_num_threads()}"
+    # A checkpoint is written aside before it takes the place of the last; then the weights.
+    disk = int(2.5 * found.checkpoint) * networks
+    return Estimate(seconds, of, memory(), disk, _free(path))
+
+
+def _search(path: Path, values: dict[str, Any]) -> Estimate:
+    from supernet.api.searching import prepared
+    from supernet.training.estimate import memory
+
+    ready = prepared(path, values)
+    args, problem, optimiser = ready.args, ready.problem, ready.optimiser
+    there = len(read_search(ready.run.search(args.tag).path).trials)
+    archs = iter(optimiser.ask(50))
+    list(problem.evaluate([next(archs)]))  # what the first one does once
+    start, count = time.perf_counter(), 0
+    for arch in archs:
+        list(problem.evaluate([arch]))
+        count += 1
+        if count >= FEWEST and time.perf_counter() - start > SECONDS:
+            break
+    each = (time.perf_counter() - start) / max(count, 1)
+    left = max(0, args.trials - there)
+    of = f"{left} trials to go, {1e3 * each:.3g} ms each beside their proposal, {count} measured"
+    return Estimate(each * left, of, memory(), TRIAL * left, _free(path))
+
+
+def _free(path: Path) -> int:
+    """Bytes that are free where a folder lies, or will lie."""
+    path = path.absolute()
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
