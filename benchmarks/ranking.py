@@ -162,7 +162,7 @@ def run_cell(
         return np.array([size_prior(value, cost, PRIOR, median) for value, cost in pairs])
 
     for name in args.scorings:
-        accuracy, soft, each = scored(folder, name, sample, args.threads)
+        accuracy, soft, each = scored(folder, name, sample, args)
         sized = f"size prior {PRIOR:g} %"
         ways = {
             name: accuracy,
@@ -188,7 +188,7 @@ def train(
         "strategy": "uniform" if strategy == "weighted" else strategy,
         "epochs": epochs,
     }
-    given |= {"seed": seed, "threads": args.threads}
+    given |= {"seed": seed, "threads": args.threads, "device": args.device}
     if strategy not in ("uniform", "weighted"):
         given["sampling_weights"] = "null"  # a recipe's are of paths that are drawn
     given["parameter_weight"] = 3 if strategy == "weighted" else 1
@@ -198,12 +198,14 @@ def train(
     subprocess.run([sys.executable, script, folder, *flags, *args.set], check=True, cwd=ROOT)
 
 
-def scored(folder: Path, name: str, sample: Sample, threads: int) -> tuple[Floats, Floats, float]:
+def scored(
+    folder: Path, name: str, sample: Sample, args: argparse.Namespace
+) -> tuple[Floats, Floats, float]:
     """Accuracy and soft accuracy of the sample by one of SCORINGS, [n]; the mean seconds of one."""
     run = Run.open(folder)
     kept = Measurements(folder / "ranking" / f"{name.replace(' ', '-')}-2.jsonl")
     left = [arch for arch in sample.archs if kept.of(arch) is None]
-    for trial in evaluator(run, threads, **SCORINGS[name])(left) if left else ():
+    for trial in evaluator(run, args, **SCORINGS[name])(left) if left else ():
         if trial.error is not None:
             raise UserError(f"{trial.arch}: {trial.error}")
         kept.append(trial)
@@ -220,20 +222,20 @@ def own_macs(folder: Path, sample: Sample) -> tuple[Floats, float]:
     from supernet.score import counted as cost
 
     run = Run.open(folder)
-    data = images_of(run)
+    data = images_of(run, "cpu")
     supernet = spaces.build(*spaces.kept(run.config["network"], run.path, data.shape))
     macs = cost.of_supernet(supernet, data.shape)["macs"]
     return macs(supernet.space, sample.archs), cost.median_of(supernet.space, macs)
 
 
-def images_of(run: Run) -> Any:
+def images_of(run: Run, device: str) -> Any:
     """The run's data, as its supernet was trained on it."""
     from supernet.data.splits import read_splits
 
-    return common.load_data(run, "cpu", 0, read_splits(run.splits_file))
+    return common.load_data(run, device, 0, read_splits(run.splits_file))
 
 
-def evaluator(run: Run, threads: int, **settings: Any) -> Any:
+def evaluator(run: Run, args: argparse.Namespace, **settings: Any) -> Any:
     """The run's supernet as search.py scores with it, without costs."""
     import torch
 
@@ -241,11 +243,11 @@ def evaluator(run: Run, threads: int, **settings: Any) -> Any:
     from supernet.export.formats import load_weights
     from supernet.score.inherited import SupernetEvaluator
 
-    torch.set_num_threads(threads)
-    data = images_of(run)
+    torch.set_num_threads(args.threads)
+    data = images_of(run, args.device)
     supernet = spaces.build(*spaces.kept(run.config["network"], run.path, data.shape))
     load_weights(supernet, run.weights)
-    return SupernetEvaluator(supernet, data, {}, **settings)
+    return SupernetEvaluator(supernet.to(args.device), data, {}, **settings)
 
 
 # -- the table -----------------------------------------------------------------------------------
@@ -300,6 +302,7 @@ def arguments() -> argparse.Namespace:
     p.add_argument("--tables", type=Path, default=shared, help="folder of the published tables")
     p.add_argument("--images", type=Path, default=None, help="CIFAR-10 as npz; else unpacked")
     p.add_argument("--threads", type=int, default=1)
+    p.add_argument("--device", default="cpu", help="cpu or cuda, to train and to score on")
     p.add_argument("--folder", type=Path, default=ROOT / "runs" / "ranking")
     p.add_argument("--set", nargs=argparse.REMAINDER, default=[],
                    help="last: more arguments for train_supernet.py")  # fmt: skip
