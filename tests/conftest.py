@@ -6,6 +6,7 @@ import os
 os.environ["OMP_WAIT_POLICY"] = "passive"
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,16 @@ from tests.images import npz
 from tests.scripts import RETRAIN, SEARCH, TINY, answer
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What is kept between runs lies in a folder of the tests' own."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        patch.delenv("LANAS_DATA", raising=False)
+        yield folder / "lanas"
 
 
 @pytest.fixture(scope="session")

@@ -117,12 +117,25 @@ X, Y = arrays()["x_train"], arrays()["y_train"]
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"x_train": X / 255}, r"x_train is float64 \[30, 10, 12, 3\]; it is uint8 \[n, h, w\]"),
+        ({"x_train": X / 255}, r"are float32 \[10, 12, 3\] and of x_test uint8 .* of one type"),
+        ({"x_train": X.astype(int)}, r"x_train is int64 .* it is uint8, or floats of any range"),
+        ({"x_val": X}, "has one of x_val and y_val"),
+        ({"x_val": X, "y_val": Y[:4]}, "y_val has one target for each of 30 images"),
+        ({"names": np.array(["a", "b"])}, "names has 2 for the 3 classes of y_train"),
+        ({"names": np.array(["a", "b", "a"])}, "'a' of names is empty, there twice"),
+        (
+            {"names": np.array(["a", "b", "c\n"])},
+            r"'c\\n' of names is empty, there twice, or has con",
+        ),
+        ({"names": np.array(["a", "b", " "])}, "' ' of names is empty"),
+        ({"names": np.array([b"a", b"b", b"\xff"])}, "names is bytes that are no UTF-8"),
+        ({"names": np.arange(3)}, r"names is int64 \[3\]; it is texts"),
+        ({"names": np.array(["a", "b", None])}, "cannot be read .*pickle"),
         ({"x_train": X.transpose(0, 3, 1, 2)}, r"x_train is uint8 \[30, 3, 10, 12\]"),
         ({"x_test": X[0, 0]}, r"x_test is uint8 \[12, 3\]"),
         ({"x_train": X[:0], "y_train": Y[:0]}, r"x_train is uint8 \[0, 10, 12, 3\]"),
         ({"x_test": X[:0], "y_test": Y[:0]}, r"x_test is uint8 \[0, 10, 12, 3\]"),
-        ({"x_test": X[:6, :8]}, r"x_train are \[10, 12, 3\] and of x_test \[8, 12, 3\]"),
+        ({"x_test": X[:6, :8]}, r"are uint8 \[10, 12, 3\] and of x_test uint8 \[8, 12, 3\]"),
         (
             {"y_train": Y[:20]},
             r"y_train int64 \[20\]; y_train has one target for each",
@@ -144,6 +157,25 @@ def test_a_bad_npz_is_one_line(tmp_path: Path, changes: dict[str, Any], message:
     with pytest.raises(UserError, match=message) as error:
         load(npz(tmp_path, **changes))
     assert "\n" not in str(error.value)
+
+
+def test_names_and_a_val_of_their_own(tmp_path: Path) -> None:
+    names, x, y = np.array(["owl", "yak", "grün & blau"]), X[::-1][:7], Y[:7]
+    data = load(npz(tmp_path, names=names, x_val=x, y_val=y, extra=np.zeros(3)), seed=1)
+    assert data.class_names == ("owl", "yak", "grün & blau")
+    assert {split: len(at) for split, at in data.splits.items()} == {
+        "train": 30, "val": 7, "test": 6
+    }  # fmt: skip
+    images, labels = epoch(data, "val", 7)
+    assert np.array_equal(images.permute(0, 2, 3, 1), x) and labels.tolist() == y.tolist()
+    assert sorted(data.splits["train"]) == list(range(30)) != data.splits["train"].tolist()
+    assert data.summary == (
+        "3 classes (owl, yak, grün & blau), 30 train, 7 val, 6 test; left out: array extra; "
+        "7 of val are copies of images in train"
+    )
+    again = load(npz(tmp_path, names=np.array([b"owl", b"yak", b"ox"]), x_val=x, y_val=y), seed=1)
+    assert again.class_names == ("owl", "yak", "ox")
+    assert all(np.array_equal(again.splits[split], data.splits[split]) for split in data.splits)
 
 
 @pytest.mark.parametrize("damage", ["half", "flipped", "text", "npy", "empty"])

@@ -22,7 +22,7 @@ ROOMS = {
     "layers": {"lanas"},
     "export": {"lanas", "run", "network"},
     "spaces": {"lanas", "run", "network", "layers", "export"},
-    "data": {"lanas", "settings", "process", "run"},
+    "data": {"lanas", "settings", "process", "progress", "run"},
     "score": {"lanas", "settings", "run", "progress", "network", "data", "layers"},
     "training": {
         "lanas",

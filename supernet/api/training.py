@@ -86,6 +86,7 @@ def _train(run: Run, args: TrainSettings, defaults: dict[str, Any]) -> None:
 
     # -- data --
     data = common.load_data(run, device, args.workers)
+    common.say(data.summary)
 
     # -- supernet --
     size = (args.width, args.depth, args.options)
@@ -140,6 +141,7 @@ def _begin(net: "Supernet", spec: "NetworkSpec", args: TrainSettings, data: "Dat
     UserError where it has not, or where it has trained on images of this run's val.
     """
     from supernet import spaces
+    from supernet.data.kept import is_same
     from supernet.data.splits import read_splits
     from supernet.export.formats import load_weights
 
@@ -148,8 +150,13 @@ def _begin(net: "Supernet", spec: "NetworkSpec", args: TrainSettings, data: "Dat
     there, _ = spaces.kept(before.config["network"], before.path, data.shape)
     if differing := differences(there.to_data(), spec.to_data()):
         raise UserError(f"--start {before.path} is another network: {differing}")
+    if not is_same(before.data_file, data):
+        raise UserError(
+            f"--start {before.path} was trained on other data, {before.config['data']}: its images "
+            "could be in this run's val or test; take the same data"
+        )
     val = read_splits(before.splits_file)["val"]
-    if before.config["data"] == args.data and set(val) != set(data.splits["val"]):
+    if set(val) != set(data.splits["val"]):
         raise UserError(
             f"--start {before.path} has trained on images of this run's val; take its --seed "
             f"{before.config['seed']} and --val-fraction {before.config['val_fraction']}"

@@ -91,7 +91,7 @@ class Augment:
         second = _half(images) if self.flip == "alternating" else None  # before the crop
         if self.crop:
             corner = [_draw(2 * self.crop + 1, images, generator) for _ in range(2)]
-            images = _window(images, self.crop, corner, 0)
+            images = _window(images, self.crop, corner, self.data.black)
             if maps is not None:
                 maps = _window(maps, self.crop, corner, self.data.task.outside or 0)
         if self.flip:
@@ -117,7 +117,7 @@ def _half(images: Tensor) -> Tensor:
     return (total * 2654435761 >> 16) & 1  # Knuth's multiplicative hash
 
 
-def _window(images: Tensor, crop: int, corner: Sequence[Tensor], outside: int) -> Tensor:
+def _window(images: Tensor, crop: int, corner: Sequence[Tensor], outside: float) -> Tensor:
     """Of each image, with `crop` pixels of `outside` around it, the window of its own size.
 
     corner: top and left of each window, int64 [b] each.

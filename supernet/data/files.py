@@ -1,15 +1,18 @@
 """Image files, decoded and cropped by worker processes."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from lanas.errors import UserError
 from supernet.data import photos
+from supernet.data.splits import Indices
 from supernet.data.workers import watched
 
 
@@ -20,16 +23,41 @@ def torch_seed(seed: int | Sequence[int]) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Files:
-    """Image files, to be decoded by `workers` processes to RGB bytes of `size` x `size` pixels."""
+    """Image files, to be decoded by `workers` processes to RGB bytes of `size` x `size` pixels.
+
+    sizes: bytes of each when it was looked at; a file of another is no longer that of the digest.
+    """
 
     paths: list[str]
     size: int
     workers: int
+    sizes: Indices | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height, width of an image."""
+        return 3, self.size, self.size
 
     @property
     def preprocess(self) -> photos.Preprocess:
         """What is done to a picture where nothing is drawn at random."""
         return photos.of_folder(self.size)
+
+    def read(self, index: int) -> Image.Image:
+        """A picture, RGB; UserError that names a file that cannot be read, or is another now."""
+        path = self.paths[index]
+        with photos.quiet():
+            image = photos.read(path)
+        try:
+            size = os.stat(path).st_size
+        except OSError as error:
+            raise photos.unreadable(path, error) from None
+        if self.sizes is not None and size != self.sizes[index]:
+            raise UserError(
+                f"image {photos.shown(path)} has changed since the data was looked at; put it "
+                "back, or train anew in another folder"
+            )
+        return image
 
     def decoded(
         self, chunks: Sequence[list[int]], seed: int | tuple[int, ...] | None, device: torch.device
@@ -64,10 +92,8 @@ class _Decode(Dataset[Tensor | UserError]):
         from torchvision.transforms import RandomResizedCrop
         from torchvision.transforms.functional import pil_to_tensor
 
-        path, size = self.files.paths[index], self.files.size
         try:
-            with photos.quiet():
-                image = photos.read(path)
+            image = self.files.read(index)
         except UserError as error:
             return error
         if self.seed is None:
@@ -75,7 +101,7 @@ class _Decode(Dataset[Tensor | UserError]):
         seed = (self.seed,) if isinstance(self.seed, int) else self.seed
         with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator only
             torch.default_generator.manual_seed(torch_seed((*seed, index)))
-            crop: Tensor = pil_to_tensor(RandomResizedCrop(size)(image))
+            crop: Tensor = pil_to_tensor(RandomResizedCrop(self.files.size)(image))
         return crop
 
 

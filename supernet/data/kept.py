@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,9 @@ from lanas.errors import UserError
 from supernet.run import atomic, read_json
 
 if TYPE_CHECKING:
+    from supernet.data.readers import Pools
     from supernet.data.sets import Data
+    from supernet.data.tasks import Task
 
 SIDE = 64  # largest side of a thumbnail in pixels
 
@@ -28,12 +32,15 @@ def digest_of_arrays(*arrays: NDArray[Any]) -> str:
     return found.hexdigest()
 
 
-def digest_of_files(paths: list[str], labels: NDArray[Any], root: Path) -> str:
-    """SHA-256 of names below `root`, sizes in bytes and labels of files, in their order."""
+def digest_of_files(paths: list[str], sizes: NDArray[Any], labels: NDArray[Any], root: Path) -> str:
+    """SHA-256 of names below `root`, sizes in bytes and labels of files, in their order.
+
+    Names are those of Unix with composed accents, whatever the system.
+    """
     found = hashlib.sha256()
-    for path, label in zip(paths, labels.tolist(), strict=True):
-        name = os.path.relpath(path, root)
-        found.update(f"{name}\0{os.stat(path).st_size}\0{label}\n".encode(errors="surrogateescape"))
+    for path, size, label in zip(paths, sizes.tolist(), labels.tolist(), strict=True):
+        name = unicodedata.normalize("NFC", os.path.relpath(path, root).replace(os.sep, "/"))
+        found.update(f"{name}\0{size}\0{label}\n".encode(errors="surrogateescape"))
     return found.hexdigest()
 
 
@@ -46,23 +53,77 @@ def about(data: "Data") -> dict[str, Any]:
         "shape": list(data.shape),
         "images": {split: len(indices) for split, indices in data.splits.items()},
         "classes": list(data.class_names),
+        "left_out": list(data.left_out),
+        "notes": list(data.notes),
     }
 
 
-def require_same(file: Path, data: "Data") -> None:
-    """UserError where the data is no longer what `file`, a data.json, was written for.
+def is_same(file: Path, data: "Data") -> bool:
+    """Whether the data is what `file`, a data.json, was written for.
 
-    Nothing where there is no such file, as in a folder of the first edition.
+    True where there is no such file, as in a folder of the first edition.
     """
-    if not file.is_file():
-        return
-    kept = read_json(file)
-    if kept.get("digest") != data.digest:
+    return not file.is_file() or read_json(file).get("digest") == data.digest
+
+
+def require_same(file: Path, data: "Data") -> None:
+    """UserError where the data is no longer what `file`, a data.json, was written for."""
+    if not is_same(file, data):
         raise UserError(
             f"data {data.name!r} has changed since the supernet was trained ({file}): images that "
             "were trained on could be in val or test now; put the data back, or train anew in "
             "another folder"
         )
+
+
+# -- what is said --------------------------------------------------------------------------------
+
+SHOWN = 40  # characters of names in a line
+
+
+def summary(data: "Data") -> str:
+    """`10 classes (cat, dog, …), 24 train, 6 val, 8 test; left out: 3 .gif`, one line."""
+    task = data.task.name
+    what = f"{task}, {data.task.outputs} outputs"
+    if "classification" in task:
+        named = f" ({_first(data.class_names)})" if data.class_names else ""
+        what = f"{data.task.outputs} classes{named}"
+    parts = ", ".join(f"{len(indices)} {split}" for split, indices in data.splits.items())
+    left = [f"left out: {', '.join(data.left_out)}"] if data.left_out else []
+    return "; ".join([f"{what}, {parts}", *left, *data.notes])
+
+
+def _first(names: Sequence[str]) -> str:
+    """As many names as fit a line."""
+    shown: list[str] = []
+    used = 0
+    for name in names:
+        used += len(name) + 2
+        if used > SHOWN and shown:
+            return ", ".join([*shown, "…"])
+        shown.append(name if len(name) <= SHOWN else name[:SHOWN] + "…")
+    return ", ".join(shown)
+
+
+def notes(found: "Pools", task: "Task", splits: dict[str, NDArray[np.int64]]) -> list[str]:
+    """What a user should know of splits: classes that val or test has no image of, and copies."""
+    from supernet.data.tasks import Classification
+
+    said = []
+    if isinstance(task, Classification):
+        names = found.class_names or [str(i) for i in range(task.classes)]
+        for split in ("val", "test"):
+            there = np.bincount(found.targets[splits[split]], minlength=len(names))
+            if missing := [name for name, n in zip(names, there, strict=True) if n == 0]:
+                said.append(f"{split} has no image of {len(missing)} classes ({_first(missing)})")
+    if found.each is not None:
+        each = {split: found.each[indices] for split, indices in splits.items()}
+        known = {"val": each["train"], "test": np.concatenate([each["train"], each["val"]])}
+        for split, before in known.items():
+            if copies := int(np.isin(each[split], before).sum()):
+                of = "train" if split == "val" else "train or val"
+                said.append(f"{copies} of {split} are copies of images in {of}")
+    return said
 
 
 # -- small images ------------------------------------------------------------------------------
@@ -79,6 +140,9 @@ def save_thumbnails(path: Path, data: "Data", count: int) -> None:
 
     images, targets = next(iter(data.batches("train", min(count, len(data.splits["train"])))))
     images = images.cpu()
+    if data.floats:  # black is black, the brightest of these white
+        span = float(images.max()) - data.black
+        images = ((images - data.black) * (255 / (span or 1))).round().to(torch.uint8)
     if max(data.shape[1:]) > SIDE:
         scale = SIDE / max(data.shape[1:])
         side = [max(1, round(pixels * scale)) for pixels in data.shape[1:]]

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, TiffImagePlugin
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from lanas.errors import UserError, one_line
 
@@ -44,18 +44,29 @@ BITS, PHOTOMETRIC = 258, 262  # tags of TIFF
 def read(path: str | Path) -> Image.Image:
     """The picture in a file as a viewer shows it, RGB; UserError that names the file."""
     try:
-        with Image.open(path, formats=FORMATS) as file:
-            if file.width * file.height > MOST_PIXELS:
-                raise UserError(
-                    f"it has {file.width}x{file.height} pixels, allowed are {MOST_PIXELS:,}; "
-                    "shrink it first"
-                )
-            return rgb(file)
+        return decoded(path)
     except Exception as error:  # each of Pillow's formats raises its own on broken bytes
-        reason = error.strerror if isinstance(error, OSError) else None
-        raise UserError(
-            f"image {shown(path)} cannot be read: {reason or one_line(error)}"
-        ) from None
+        raise unreadable(path, error) from None
+
+
+def decoded(file: str | Path | IO[bytes]) -> Image.Image:
+    """As `read`, of a file's name or content; raises whatever Pillow does."""
+    with Image.open(file, formats=FORMATS) as image:
+        if image.width * image.height > MOST_PIXELS:
+            raise UserError(
+                f"it has {image.width}x{image.height} pixels, allowed are {MOST_PIXELS:,}; "
+                "shrink it first"
+            )
+        return rgb(image)
+
+
+def unreadable(path: str | Path, error: Exception) -> UserError:
+    """The line for a file that could not be decoded."""
+    if isinstance(error, UnidentifiedImageError):
+        reason = f"it is none of {', '.join(FORMATS)}"
+    else:
+        reason = (isinstance(error, OSError) and error.strerror) or one_line(error)
+    return UserError(f"image {shown(path)} cannot be read: {reason}")
 
 
 def rgb(image: Image.Image) -> Image.Image:

@@ -9,10 +9,12 @@ Small sets lie on the device as bytes and a batch is one indexing there; the fil
 folder are decoded by workers. Search reads "train" and "val"; "test" is for one last measurement.
 """
 
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,12 +23,12 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from lanas.errors import UserError
-from supernet.data import readers
+from supernet.data import kept, readers
 from supernet.data.augment import Augment
 from supernet.data.files import Files, torch_seed
-from supernet.data.kept import digest_of_arrays, digest_of_files
-from supernet.data.splits import SPLITS, Indices, check_splits, divide
-from supernet.data.tasks import Classification, Targets, Task
+from supernet.data.readers import Pools
+from supernet.data.splits import SPLITS, Indices, check_classes, check_splits, divide
+from supernet.data.tasks import Classification, Task
 
 __all__ = ["NAMES", "Augment", "Batches", "Data", "load"]
 
@@ -43,12 +45,14 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class Data:
     """One data set, its splits and its task, on a device.
 
-    task: what is learned. shape: channels, height, width. mean, std: float32 [channels] in units of
-    0..1, of the train split (of ImageNet for an image folder). splits: "train" (in random order),
-    "val" and "test" as int64 indices into the whole, which is the train pool and after it the test
-    pool. flip: whether mirrored images make sense. images: uint8 [n, c, h, w], or files to decode.
-    targets: [n, ...], as the task has them. digest: SHA-256 of what was read, before any resizing
-    (`supernet.data.kept`). class_names: in the order of outputs; empty where there are none.
+    task: what is learned. shape: channels, height, width. mean, std: float32 [channels], of the
+    train split (of ImageNet for an image folder), in units of 0..1, of floats in their own. splits:
+    "train" (in random order), "val" and "test" as int64 indices into the whole, which is the train
+    pool and after it the test pool. flip: whether mirrored images make sense. images: uint8 or
+    float32 [n, c, h, w], or files to decode to bytes. targets: [n, ...], as the task has them.
+    digest: SHA-256 of what was read, before any resizing (`supernet.data.kept`). class_names: in
+    the order of outputs; empty where there are none. black: what is around an image: 0 of bytes,
+    the lowest value in train of floats. left_out, notes: what a user should know, in words.
     """
 
     name: str
@@ -62,6 +66,19 @@ class Data:
     targets: Tensor
     digest: str
     class_names: tuple[str, ...] = ()
+    black: float = 0.0
+    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def floats(self) -> bool:
+        """Whether images are floats in units of their own, and no bytes."""
+        return isinstance(self.images, Tensor) and self.images.is_floating_point()
+
+    @property
+    def summary(self) -> str:
+        """`10 classes (cat, dog, …), 24 train, 6 val, 8 test; left out: 3 .gif`, one line."""
+        return kept.summary(self)
 
     @property
     def crop(self) -> int:
@@ -113,15 +130,21 @@ class Data:
             for _ in self.batches(split, 256):
                 pass
 
+    def scaled(self, images: Tensor) -> Tensor:
+        """Images as a network takes them that is handed over: float32, bytes in 0..1."""
+        return images if images.is_floating_point() else images.float().div_(255)
+
     def normalise(self, images: Tensor) -> Tensor:
-        """uint8 [b, c, h, w] as float32, (x / 255 - mean) / std, on the same device."""
+        """[b, c, h, w] as float32, (x - mean) / std, bytes x in 0..1, on the same device."""
         x = images.to(torch.float32, memory_format=torch.channels_last)
+        if self.floats:  # which may be the images themselves
+            return (x - self.mean[:, None, None]).div_(self.std[:, None, None])
         return x.div_(255).sub_(self.mean[:, None, None]).div_(self.std[:, None, None])
 
 
 @dataclass(frozen=True, eq=False)
 class Batches:
-    """One pass over `indices`: (images uint8 [b, c, h, w], targets [b, ...]), on the device.
+    """One pass over `indices`: (images [b, c, h, w], targets [b, ...]), on the device.
 
     Every iteration gives the same batches. Made by `Data.batches`.
     """
@@ -179,73 +202,59 @@ def load(
       stratified 20 percent is test, the same for every `seed`.
     - `mnist`, `fashion_mnist`, `cifar10`, `cifar100`: downloaded once into `root`, which is
       $LANAS_DATA where not given, ~/.cache/lanas where that is not set.
-    - a path to an .npz file of x_train, y_train, x_test, y_test: x uint8 [n, h, w] or [n, h, w, c]
-      of 1 or 3 channels; y integers [n], the classes of images from 0, or floats [n] or
-      [n, values], or integers [n, h, w], the classes of pixels from 0, where 255 counts nowhere.
+    - a path to an .npz file of x_train, y_train, x_test, y_test: x uint8, or floats of any range,
+      [n, h, w] or [n, h, w, c] of 1 or 3 channels; y integers [n], the classes of images from 0, or
+      floats [n] or [n, values], or integers [n, h, w], the classes of pixels from 0, where 255
+      counts nowhere. With x_val and y_val these are val. names: texts, one an output.
     - a folder in the ImageNet manner, train/CLASS/*.jpg and val/CLASS/*.jpg. **Its val/ is our
-      test**; our val is split off its train/. Read as RGB by `workers` processes (0: in this one).
+      test**; our val is split off its train/. Where it has a test/, val/ is val and test/ is test.
+      Every file is opened once (`supernet.data.door`), and read as RGB by `workers` processes (0:
+      in this one).
 
     image_size: height and width in pixels; by default as stored, 224 for a folder. val_fraction of
     the train pool, stratified and drawn by `seed`, is val. splits: those of a run folder, used as
     they are instead. task: of an .npz file, one of your own or its class. UserError for whatever
     cannot be used, in one line.
     """
-    if not 0 < val_fraction < 1:
-        raise UserError(f"val_fraction {val_fraction}: it lies between 0 and 1, both excluded")
-    found = _found(str(source), image_size, workers, root, task)
-    task, y, images = found.task, found.targets, found.images
-    task.check_pool(str(source), y[: found.pool])
+    found = _read(str(source), image_size, workers, root, task)
+    y, learned = found.targets, found.task or _classes(str(source), found)
     if splits is None:
-        splits = divide(task.strata(y), found.pool, val_fraction, seed)
-    else:
-        splits = {split: np.asarray(splits[split], np.int64) for split in SPLITS}
-        check_splits(str(source), splits, found.pool, len(y))
-    if isinstance(images, Files):
-        mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
-    else:
-        mean, std = _statistics(images, splits["train"])
-        images = images.to(device)
+        splits = _splits(str(source), found, learned, val_fraction, seed)
+    splits = {split: np.asarray(splits[split], np.int64) for split in SPLITS}
+    check_splits(str(source), splits, found.train + found.val, len(y))
+    images = _images(found, image_size, workers)
     targets = torch.from_numpy(y)
+    targets = learned.resized(targets, image_size) if image_size else targets
+    mean, std, black = statistics(images, splits["train"])
     return Data(
         name=str(source),
-        task=task,
-        shape=found.shape,
+        task=learned,
+        shape=images.shape if isinstance(images, Files) else _shape(images),
         mean=mean.to(device),
         std=std.to(device),
         splits=splits,
-        flip=task.augmented and str(source) not in ("digits", "mnist"),
-        images=images,
-        targets=(task.resized(targets, image_size) if image_size else targets).to(device),
+        flip=learned.augmented and str(source) not in ("digits", "mnist"),
+        images=images if isinstance(images, Files) else images.to(device),
+        targets=targets.to(device),
         digest=found.digest,
         class_names=found.class_names,
+        black=black,
+        left_out=found.left_out,
+        notes=(*found.notes, *kept.notes(found, learned, splits)),
     )
 
 
-class _Found(NamedTuple):
-    """What was read. targets: [n, ...]; pool: how many of them, the first, are the train pool."""
-
-    images: Tensor | Files
-    targets: Targets
-    pool: int
-    task: Task
-    class_names: tuple[str, ...]
-    digest: str
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, height, width."""
-        if isinstance(self.images, Files):
-            return 3, self.images.size, self.images.size
-        return self.images.shape[1], self.images.shape[2], self.images.shape[3]
+def _shape(images: Tensor) -> tuple[int, int, int]:
+    return images.shape[1], images.shape[2], images.shape[3]
 
 
-def _found(
+def _read(
     name: str,
     image_size: int | None,
     workers: int,
     root: str | Path | None,
     task: Task | type[Task] | None,
-) -> _Found:
+) -> Pools:
     """What `name` names; UserError for what cannot be used."""
     if image_size is not None and image_size < 1:
         raise UserError(f"image_size {image_size}: it is at least 1 pixel")
@@ -254,49 +263,78 @@ def _found(
     path = Path(name).expanduser()
     if task is not None and (name in NAMES or not path.is_file()):
         raise UserError(f"data {name!r} has its own task; one of your own goes with an .npz file")
-    images: Tensor | Files
-    learned: Task | None = None
-    if name not in NAMES and path.is_dir():
-        paths, y, pool, names = readers.read_folder(path)
-        digest = digest_of_files(paths, y, path)
-        images = Files(paths, image_size or 224, workers)
-    else:
-        x, y, pool, learned, names = _read_arrays(name, path, root, task)
-        digest = digest_of_arrays(x, y)
-        images = _as_bytes(x, image_size)
-    if learned is None:
-        learned = Classification(1 + int(y[:pool].max()))
-    return _Found(images, y, pool, learned, names, digest)
-
-
-def _read_arrays(
-    name: str, path: Path, root: str | Path | None, task: Task | type[Task] | None
-) -> tuple[NDArray[np.uint8], Targets, int, Task | None, tuple[str, ...]]:
-    """Images, targets, size of the train pool, task, names of classes of what is no folder."""
     if name == "digits":
-        return *readers.read_digits(), None, tuple("0123456789")
+        return readers.read_digits()
     if name in NAMES:
-        x, y, pool, names = readers.download(name, root)
-        return x, y, pool, None, names
+        return readers.download(name, root)
+    if path.is_dir():
+        return readers.read_folder(path)
     if path.is_file():
-        return *readers.read_npz(path, task), ()
+        return readers.read_npz(path, task)
     raise UserError(
         f"data {name!r}: it is one of {', '.join(NAMES)}, "
         "or a path to an .npz file or an image folder"
     )
 
 
-def _as_bytes(x: NDArray[np.uint8], image_size: int | None) -> Tensor:
-    """uint8 [n, h, w] or [n, h, w, c] as [n, c, h, w], resized where image_size is given."""
-    x = x[..., None] if x.ndim == 3 else x
+def _classes(name: str, found: Pools) -> Classification:
+    """The task of labels."""
+    classes = len(found.class_names) or 1 + int(found.targets[: found.train].max())
+    return Classification(classes)
+
+
+def _splits(
+    name: str, found: Pools, task: Task, val_fraction: float, seed: int
+) -> dict[str, Indices]:
+    """The parts as they are, or val drawn from train; train in random order."""
+    if not 0 < val_fraction < 1:
+        raise UserError(f"val_fraction {val_fraction}: it lies between 0 and 1, both excluded")
+    y, train, pool = found.targets, found.train, found.train + found.val
+    if not found.val:
+        task.check_pool(name, y[:train])
+        return divide(task.strata(y), train, val_fraction, seed)
+    if isinstance(task, Classification):
+        check_classes(name, y[:train], task.classes, least=1)
+    order = np.random.default_rng(seed).permutation(train)
+    return {"train": order, "val": np.arange(train, pool), "test": np.arange(pool, len(y))}
+
+
+def _images(found: Pools, image_size: int | None, workers: int) -> Tensor | Files:
+    """Files, or arrays as [n, c, h, w]; resized where image_size is given."""
+    if isinstance(found.images, list):
+        return Files(found.images, image_size or 224, workers, found.sizes)
+    x = found.images[..., None] if found.images.ndim == 3 else found.images
+    if image_size is not None:
+        _require_memory(x, image_size)
     images = torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
     if image_size is not None:
         images = interpolate(images, (image_size,) * 2, mode="bilinear", antialias=True)
     return images
 
 
-def _statistics(images: Tensor, train: Indices) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel in units of 0..1, float32 [c], exact."""
+def _require_memory(x: NDArray[Any], image_size: int) -> None:
+    """UserError where all images of that size are more than this machine has, if it tells."""
+    needed = len(x) * x.shape[3] * image_size**2 * x.dtype.itemsize
+    has = None
+    with suppress(AttributeError, ValueError, OSError):  # on Windows
+        has = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if has is not None and needed > has:
+        raise UserError(
+            f"image_size {image_size}: {len(x):,} images of it are {needed / 1e9:,.0f} GB and "
+            f"this machine has {has / 1e9:,.0f} GB; take a smaller one"
+        )
+
+
+def statistics(images: Tensor | Files, train: Indices) -> tuple[Tensor, Tensor, float]:
+    """Mean and standard deviation of each channel of train, float32 [c], and the lowest value.
+
+    Of bytes exact, in units of 0..1, and 0; of files those of ImageNet, and 0; of floats in their
+    own units.
+    """
+    if isinstance(images, Files):
+        return torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD), 0.0
+    if images.is_floating_point():
+        return _of_floats(images, train)
     counts = torch.zeros(images.shape[1], 256, dtype=torch.int64)
     for chunk in torch.split(torch.from_numpy(train), 4096):  # counted in pieces to spare memory
         for channel, values in enumerate(images[chunk].unbind(1)):
@@ -306,4 +344,17 @@ def _statistics(images: Tensor, train: Indices) -> tuple[Tensor, Tensor]:
     mean = weights @ levels
     variance = (weights * (levels - mean[:, None]) ** 2).sum(1)
     # One level at least: a channel that is constant has nothing to scale, and must not become NaN.
-    return mean.float(), variance.sqrt().clamp(min=1 / 255).float()
+    return mean.float(), variance.sqrt().clamp(min=1 / 255).float(), 0.0
+
+
+def _of_floats(images: Tensor, train: Indices) -> tuple[Tensor, Tensor, float]:
+    """In float64, twice through the images: differences from the mean lose no digits."""
+    chunks = torch.split(torch.from_numpy(train), 4096)
+    pixels = len(train) * images.shape[2] * images.shape[3]
+    mean = sum(images[chunk].double().sum((0, 2, 3)) for chunk in chunks) / pixels
+    centre = torch.as_tensor(mean)[:, None, None]
+    squares = sum((images[chunk].double() - centre).square().sum((0, 2, 3)) for chunk in chunks)
+    std = torch.as_tensor(squares / pixels).sqrt()
+    rounding = torch.finfo(torch.float32).eps * centre.flatten().abs()
+    std = torch.where(std > rounding, std, 1.0)  # a constant channel has nothing to scale
+    return centre.flatten().float(), std.float(), min(float(images[c].min()) for c in chunks)

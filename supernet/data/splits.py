@@ -17,14 +17,15 @@ SPLITS = ("train", "val", "test")
 # -- splits ------------------------------------------------------------------------------------
 
 
-def check_classes(name: str, labels: Indices, classes: int) -> None:
-    """UserError where one of the classes has fewer than two images in the train pool."""
+def check_classes(name: str, labels: Indices, classes: int, least: int = 2) -> None:
+    """UserError where one of the classes has fewer than `least` images in the train pool."""
     counts = np.bincount(labels, minlength=classes)
-    least = int(counts.argmin())
-    if counts[least] < 2:
+    rarest = int(counts.argmin())
+    if counts[rarest] < least:
+        needed = "2 are needed, one for train and one for val" if least == 2 else "1 is needed"
         raise UserError(
-            f"{name}: class {least} of 0 to {len(counts) - 1} has {counts[least]} train images; "
-            "at least 2 are needed, one for train and one for val"
+            f"{name}: class {rarest} of 0 to {len(counts) - 1} has {counts[rarest]} train images; "
+            f"at least {needed}"
         )
     if len(counts) < 2:
         raise UserError(f"{name}: all train images are of one class; at least 2 are needed")
@@ -51,11 +52,18 @@ def divide(labels: Indices, pool: int, val_fraction: float, seed: int) -> dict[s
 def _stratified(labels: Indices, fraction: float, seed: int) -> tuple[Indices, Indices]:
     """Positions of `labels` as (kept, taken); kept is shuffled, so that its start is a fair sample.
 
-    Each class gives its share to within one image, by largest remainder, and keeps at least one.
+    Each class gives its share to within one image, by largest remainder, and keeps at least one. It
+    gives at least one where it has two or more and `fraction` of all is enough for that.
     """
     counts = np.bincount(labels)
     total = min(round(fraction * len(labels)), len(labels) - len(counts))
     take, remainder = np.divmod(counts * total, len(labels))
+    least = (take == 0) & (counts > 1)
+    if total >= (counts > 1).sum():
+        take[least], remainder[least] = 1, -1
+        while take.sum() > total:  # from the classes that give most above their share
+            above = np.where(take > 1, take - counts * total / len(labels), -np.inf)
+            take[above.argmax()] -= 1
     order = np.argsort(-remainder, kind="stable")
     order = order[(take < counts - 1)[order]]
     take[order[: total - take.sum()]] += 1
@@ -97,11 +105,21 @@ def read_splits(path: str | Path) -> dict[str, Indices]:
 
 def read_arrays(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
     """The arrays of an npz file; UserError where it is not one or lacks one of them."""
+    found, _ = arrays_of(path, names)
+    return [found[name] for name in names]
+
+
+def arrays_of(
+    path: Path, names: Sequence[str], optional: Sequence[str] = ()
+) -> tuple[dict[str, NDArray[Any]], list[str]]:
+    """As `read_arrays`, by name, with those of `optional` that are there; and names of others."""
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as content:
             missing = [name for name in names if name not in content.files]
+            others = [name for name in content.files if name not in {*names, *optional}]
             if not missing:
-                return [content[name] for name in names]
+                read = [name for name in (*names, *optional) if name in content.files]
+                return {name: content[name] for name in read}, others
     except Exception as error:  # zip, zlib and numpy each raise their own on foreign bytes
         raise UserError(
             f"{path} cannot be read as an .npz file of {', '.join(names)}: {one_line(error)}"

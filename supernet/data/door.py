@@ -1,0 +1,144 @@
+"""One look at all images of a folder before anything is trained on them.
+
+Every file is opened and decoded once, by threads; what was seen is remembered by the file's size
+and time, so that the next look takes seconds.
+"""
+
+import hashlib
+import io
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lanas.errors import UserError
+from supernet.data import cache, photos
+from supernet.data.folder import Listing
+from supernet.process import rank
+from supernet.progress import Progress
+
+Digests = NDArray[np.uint64]  # of the bytes of each file; 0 for one that was not read
+
+VERSION = 1  # of what is remembered; raised where pictures are read otherwise
+CHUNK = 64  # files a task of a thread
+NAMED = 3  # broken files whose names are said
+
+# -- the look ------------------------------------------------------------------------------------
+
+
+def look(root: Path, files: Listing) -> Digests:
+    """The digest of each file, uint64 [n], after all of them were decoded, now or earlier.
+
+    UserError that names the broken ones.
+    """
+    file = _file_of(root)
+    names = [os.path.relpath(path, root) for path in files.paths]
+    digests = _remembered(file, names, files)
+    new = np.flatnonzero(digests == 0).tolist()
+    if not new:
+        return digests
+    broken: list[str] = []
+    try:
+        for index, found in _opened(files.paths, new):
+            if isinstance(found, str):
+                broken.append(found)
+            else:
+                digests[index] = found
+    finally:  # what a user stops goes on where it was
+        _remember(file, names, files, digests)
+    if broken:
+        others = len(broken) - NAMED
+        more = f"; and {others} more" if others > 0 else ""
+        raise UserError("; ".join(broken[:NAMED]) + more)
+    return digests
+
+
+def _opened(paths: Sequence[str], new: Sequence[int]) -> Iterator[tuple[int, int | str]]:
+    """The index of each new file with its digest, or with a line that says why it is broken."""
+    chunks = [new[i : i + CHUNK] for i in range(0, len(new), CHUNK)]
+    threads = min(len(chunks), _cores())
+    progress = Progress("image", len(new), state="opened") if rank() == 0 else nullcontext()
+    done = 0
+    with photos.quiet(), progress as line:
+        pool = ThreadPoolExecutor(threads)
+        try:
+            for chunk, found in zip(chunks, pool.map(partial(_open, paths), chunks), strict=True):
+                yield from zip(chunk, found, strict=True)
+                done += len(chunk)
+                if line is not None:
+                    line.update(done)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _cores() -> int:
+    """How many this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def _open(paths: Sequence[str], chunk: Sequence[int]) -> list[int | str]:
+    found: list[int | str] = []
+    for index in chunk:
+        try:
+            content = Path(paths[index]).read_bytes()
+            photos.decoded(io.BytesIO(content))
+            found.append(digest(content))
+        except Exception as error:
+            found.append(str(photos.unreadable(paths[index], error)))
+    return found
+
+
+def digest(content: bytes | memoryview) -> int:
+    """64 bits of what an image holds, never 0."""
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big") or 1
+
+
+# -- what is remembered --------------------------------------------------------------------------
+
+
+def _file_of(root: Path) -> Path:
+    name = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:16]
+    return cache.folder() / "seen" / f"{name}.npz"
+
+
+def _remembered(file: Path, names: Sequence[str], files: Listing) -> Digests:
+    """The digests of files that were seen with that size and time, 0 for all others."""
+    digests = np.zeros(len(names), np.uint64)
+    with suppress(Exception):  # a file of another version, torn, or another program's
+        with np.load(file, allow_pickle=False) as content:
+            if int(content["version"]) != VERSION:
+                return digests
+            there = os.fsdecode(content["names"].tobytes()).split("\0")
+            place = {name: i for i, name in enumerate(there)}
+            at = np.array([place.get(name, -1) for name in names])
+            same = (at >= 0) & (content["sizes"][at] == files.sizes)
+            same &= content["times"][at] == files.times
+            found = content["digests"].astype(np.uint64)
+            digests[same] = found[at[same]]
+    return digests
+
+
+def _remember(file: Path, names: Sequence[str], files: Listing, digests: Digests) -> None:
+    seen = digests > 0
+    content: dict[str, Any] = {
+        "version": np.array(VERSION),
+        "names": np.frombuffer(
+            os.fsencode("\0".join(n for n, s in zip(names, seen, strict=True) if s)), np.uint8
+        ),
+        "sizes": files.sizes[seen],
+        "times": files.times[seen],
+        "digests": digests[seen],
+    }
+
+    def write(to: IO[bytes]) -> None:
+        np.savez(to, **content)
+
+    if rank() == 0 and seen.any():
+        cache.keep(file, write)
