@@ -46,10 +46,14 @@ def main() -> None:
     if rank():
         return
 
+    trust = command.given.get("trust", False)
+
     from supernet.api.searching import told
     from supernet.report.tables import console, retrained_table
 
-    trials, _ = told(supernet.Run.open(command.first), command.given.get("search_tag", ""))
+    trials, _ = told(
+        supernet.Run.open(command.first, trust=trust), command.given.get("search_tag", "")
+    )
     console().print(retrained_table([net.result for net in networks], trials))
     for net in networks:
         for name in (*net.result["difference_of_logits"], "result.json"):

@@ -39,7 +39,7 @@ def main() -> None:
         rank_anew(command)
         return
     if command.given.pop("estimate", False):
-        print(supernet.estimate("search", command.first, **command.given))
+        say(str(supernet.estimate("search", command.first, **command.given)))
         return
     found = supernet.search(command.first, **command.given)
 
@@ -73,7 +73,7 @@ def list_searches(command: Command) -> None:
             f"--tags lists what is there and goes alone: --{other[0].replace('_', '-')}"
         )
     rows = searches(command.first)
-    print(f"searches of {command.first}: {len(rows)}")
+    say(f"searches of {command.first}: {len(rows)}")
     if rows:
         console().print(searches_table(rows))
 
@@ -82,7 +82,7 @@ def rank_anew(command: Command) -> None:
     """Rank the trials of a search by another score: a table, and a file for retrain.py."""
     where = {field.name for field in fields(DeviceSettings)} - {"estimate"}
     given = {name: value for name, value in command.given.items() if name not in where}
-    if other := sorted(given.keys() - {"rescore", "tag", "size_prior"}):
+    if other := sorted(given.keys() - {"rescore", "tag", "size_prior", "trust"}):
         flag = "--" + other[0].replace("_", "-")
         raise UserError(f"--rescore evaluates nothing and goes with --tag and --size-prior: {flag}")
     found = supernet.rescore(command.first, given.pop("rescore"), **given)

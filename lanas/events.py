@@ -19,7 +19,7 @@ from typing import Any
 from lanas.errors import UserError, short
 from lanas.files import Record, opened, read_object
 from lanas.lines import Lines
-from lanas.scores import PLAIN, Score, score_from_data
+from lanas.scores import PLAIN, Score, score_from_file
 from lanas.space import Arch, Space
 from lanas.trials import Measurements, Trial, arch_of, number_of, text_of
 
@@ -152,8 +152,10 @@ class Searched:
     config: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_search(path: Path) -> Searched:
+def read_search(path: Path, *, trust: bool = False) -> Searched:
     """The search in a folder, or the one whose `trials.jsonl` this is; writes nothing.
+
+    trust: whether a score of the user's own is run though none of their commands has named it.
 
     One of the first edition is read by its `config.json`: what was not measured is absent.
     UserError in one line where something is broken.
@@ -167,12 +169,24 @@ def read_search(path: Path) -> Searched:
         lines = Lines(log, _OldLines(config)).read()
         return Searched(log, lines, _old_score(config), config)
     try:
-        score = score_from_data(config.get("score"))
-        measurements = folder / text(config.get("measured"))
+        where, copy = folder / "config.json", folder / "score.py"
+        score = score_from_file(config.get("score"), where, copy, trust)
+        measurements = _measurements_of(folder, text(config.get("measured")))
     except (UserError, TypeError) as error:
         raise UserError(f"{folder / 'config.json'}: {error}") from None
     told = Lines(log, Told.of).read()
     return Searched(log, _with_measurements(told, Measurements(measurements), log), score, config)
+
+
+def _measurements_of(folder: Path, name: str) -> Path:
+    """The measurements of a search by their path from its folder; UserError outside of the run."""
+    path = Path(os.path.normpath(folder.absolute() / name))
+    run = next((f.parent for f in folder.absolute().parents if f.name == "search"), None)
+    if folder.name == "search":
+        run = folder.absolute().parent
+    if os.path.isabs(name) or (run is not None and run not in path.parents):
+        raise UserError(f"measured is {short(name)}, which leads out of the run folder")
+    return folder / name
 
 
 def text(value: object) -> str:

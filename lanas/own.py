@@ -11,12 +11,15 @@ import importlib.util
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from functools import cache
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple, TypeVar
 
 from lanas.errors import UserError, one_line
+from lanas.files import read_bytes, replace_file
 
 K = TypeVar("K")
 
@@ -39,21 +42,42 @@ def is_file(name: str) -> bool:
 
 
 def source(what: str, name: str) -> Path | None:
-    """The source file of a file or module; None where it is not there."""
+    """The source file of a file or module; None where it is not there. Runs nothing."""
     if is_file(name):
         return Path(name) if os.path.isfile(name) else None
-    if not all(part.isidentifier() for part in name.split(".")):
-        return None
+    files = files_of(name)
+    return files[-1] if files else None
+
+
+def files_of(name: str) -> list[Path]:
+    """The source files of a module, those of its packages first; none where it is not there.
+
+    None of them is run, as `importlib.util.find_spec` would its packages.
+    """
+    parts = name.split(".")
+    if not all(part.isidentifier() for part in parts):
+        return []
     _look_in(os.getcwd())
-    try:
-        spec = importlib.util.find_spec(name)
-    except ModuleNotFoundError as error:  # of the package that it is in
-        if error.name and (name == error.name or name.startswith(error.name + ".")):
-            return None
-        raise cannot_load(what, name, error) from error
-    except Exception as error:  # that package's own code
-        raise cannot_load(what, name, error) from error
-    return Path(spec.origin) if spec and spec.origin and spec.has_location else None
+    files: list[Path] = []
+    within: Sequence[str] | None = None
+    there: str | None = None
+    for end in range(1, len(parts) + 1):
+        if end > 1 and within is None:
+            return []  # it is in no package
+        try:
+            if end == 1:
+                spec = importlib.util.find_spec(parts[0])
+            else:
+                spec = PathFinder.find_spec(".".join(parts[:end]), within)
+        except (ImportError, ValueError):  # of a module that has none, as __main__
+            spec = None
+        if spec is None:
+            return []
+        there = spec.origin if spec.has_location else None
+        within = spec.submodule_search_locations
+        if there is not None:
+            files.append(Path(there))
+    return files if there is not None else []
 
 
 def resolve(what: str, name: str) -> str:
@@ -150,6 +174,47 @@ def digest(what: str, name: str) -> str:
     """What tells one content of the file of `FILE.py:NAME` or `module:NAME` from another."""
     file = source(what, resolve(what, name.rpartition(":")[0]))
     return "" if file is None else hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+
+
+def keep(what: str, name: str, copy: Path) -> None:
+    """Copy the file or module of `FILE.py:NAME` or `module:NAME`, where there is no copy yet.
+
+    It is what a folder goes on with; of a module, whose package may be many files, it is a record.
+    Nothing where `name` names nothing of the user's own.
+    """
+    file = source(what, name.rpartition(":")[0]) if is_named(name) else None
+    if file is not None and not copy.is_file():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(copy, read_bytes(file))
+
+
+def same(file: Path, other: Path) -> bool:
+    """Whether two files are there and have the same content."""
+    return file.is_file() and other.is_file() and read_bytes(file) == read_bytes(other)
+
+
+def same_code(name: str, other: str, copy: Path) -> bool:
+    """Whether two names, `FILE.py:NAME` or `FILE.py`, are of the content that `copy` keeps.
+
+    other: as it was when the copy was made. A file may have been moved, also to another machine.
+    """
+    (file, _, inside), (before, _, there) = (
+        each.rpartition(":") if is_named(each) else (each, "", "") for each in (name, other)
+    )
+    return is_file(file) and is_file(before) and inside == there and same(Path(file), copy)
+
+
+def require_unchanged(what: str, name: str, copy: Path, begun: str) -> None:
+    """UserError where what `name` names is no longer what `copy` was made of.
+
+    begun: what was begun with it, as "this run".
+    """
+    file = source(what, name.rpartition(":")[0]) if is_named(name) else None
+    if file is not None and copy.is_file() and not same(file, copy):
+        raise UserError(
+            f"{what} {name!r} has changed since {begun} was begun with it; {copy} is what it was: "
+            "put that back or begin another"
+        )
 
 
 def subclass(what: str, name: str, kind: type[K]) -> type[K]:

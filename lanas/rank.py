@@ -20,7 +20,7 @@ from lanas import own
 from lanas.errors import UserError, line_of, plain
 from lanas.events import Searched, read_search
 from lanas.files import read_object, replace_file
-from lanas.scores import Score, make, score_from_data
+from lanas.scores import Score, make, score_from_file
 from lanas.space import arch_id
 from lanas.trials import Trial
 
@@ -65,21 +65,26 @@ def rescored(searched: Searched, score: Score) -> list[Row]:
     )
 
 
-def score_of(searched: Searched, name: str | None, size_prior: float | None = None) -> Score:
+def score_of(
+    searched: Searched, name: str | None, size_prior: float | None = None, *, trust: bool = False
+) -> Score:
     """The score of a name: of a ranking that is kept beside the log, of a formula, a measurement.
 
     None is the search's own score. Or it is one of your own, `my_score.py:name`, or a JSON file of
     a score (`Score.to_data`), for one that was learned. A size_prior counts from the median of the
-    space where the search has noted it (`median_macs`), else from that of its trials.
+    space where the search has noted it (`median_macs`), else from that of its trials. trust: as of
+    `read_search`, for a score that a file names.
     """
     if name is None:
         score = searched.score
     elif name.endswith(".json"):
-        score = score_from_data(read_object(Path(name)))
+        score = score_from_file(read_object(Path(name)), Path(name), None, trust)
     elif own.is_named(name):
         score = make(name)
     elif (kept := ranking_file(searched.path.parent, name)).is_file():
-        score = score_from_data(read_object(kept).get("score"))
+        score = score_from_file(
+            read_object(kept).get("score"), kept, kept.with_suffix(".py"), trust
+        )
     else:
         score = make(name)
     if size_prior is None:
@@ -127,6 +132,7 @@ def keep(searched: Searched, score: Score, rows: Sequence[Row]) -> Path:
         for row in rows
     ]
     content = {"score": score.to_data(), "trials": len(searched.trials), "ranking": ranking}
+    own.keep("score", score.name, path.with_suffix(".py"))
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
     replace_file(path, text.encode())
     return path
@@ -152,12 +158,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--size-prior", type=float, help="percent of the error that each doubling of MACs takes off"
     )
     parser.add_argument("--top", type=int, default=10, help="trials that are shown (default 10)")
+    parser.add_argument(
+        "--trust", action="store_true", help="run a score of its own that the folder names"
+    )
     args = parser.parse_args(argv)
     try:
         if not args.log.exists():
             raise UserError(f"{args.log} does not exist")
-        searched = read_search(args.log)
-        score = score_of(searched, args.score, args.size_prior)
+        searched = read_search(args.log, trust=args.trust)
+        score = score_of(searched, args.score, args.size_prior, trust=args.trust)
         rows = rescored(searched, score)
     except UserError as error:
         print(f"lanas.rank: error: {line_of(error)}", file=sys.stderr)

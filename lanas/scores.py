@@ -14,11 +14,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from lanas import own
 from lanas.errors import UserError, short
 from lanas.trials import Trial
+from lanas.trust import require_named
 
 Settings = Mapping[str, Any]
 LOWER = frozenset({"loss", "macs", "params", "memory", "latency"})  # less is better, unless said
@@ -263,6 +265,19 @@ def score_from_data(data: Any) -> Score:
     if not isinstance(settings, Mapping):
         raise UserError(f"score {name} has settings {short(settings)}; they are by name")
     return Score(name, dict(settings))
+
+
+def score_from_file(data: Any, where: Path, copy: Path | None = None, trust: bool = False) -> Score:
+    """The same of data that the file `where` holds, which may name code of the user's own.
+
+    copy: where its folder keeps a copy of that code. UserError where it is not to run
+    (`lanas.trust`).
+    """
+    if isinstance(data, Mapping) and isinstance(before := data.get("name"), str):
+        name = require_named(before, "score", where, copy, trust)
+        data = {key: name if key in ("name", "formula") and value == before else value
+                for key, value in data.items()}  # fmt: skip
+    return score_from_data(data)
 
 
 def _formula_name(name: str) -> str:

@@ -20,6 +20,7 @@ from lanas.files import (
     refuse_links_out,
     replace_file,
 )
+from lanas.own import same_code
 from supernet.process import rank
 
 # -- files -------------------------------------------------------------------------------------
@@ -151,19 +152,22 @@ class NetworkFolder:
 class Run:
     """A run folder, whose every path is made here. What is in each file: docs/run-folder.md.
 
-    config: the settings of train_supernet.py, as `config.json` keeps them.
+    config: the settings of train_supernet.py, as `config.json` keeps them. trust: whether code that
+    the folder names runs, known or not (`lanas.trust`).
     """
 
     path: Path
     config: dict[str, Any]
+    trust: bool = False
 
     @classmethod
-    def open(cls, path: "str | Path | Run") -> "Run":
+    def open(cls, path: "str | Path | Run", *, trust: bool = False) -> "Run":
         """The folder that train_supernet.py made; UserError where there is none.
 
         A folder of the first edition is read as well, see `format`. UserError also where a link
         in it leads out of it.
         """
+        trust = trust or (isinstance(path, Run) and path.trust)
         path = path.path if isinstance(path, Run) else Path(path)
         if not path.is_dir():
             raise UserError(f"no run folder {str(path)!r}; train_supernet.py makes one")
@@ -173,7 +177,7 @@ class Run:
                 f"{str(path)!r} holds no config.json; train_supernet.py makes a run folder"
             )
         config = read_json(path / "config.json")
-        run = cls(path, config)
+        run = cls(path, config, trust)
         if type(run.format) is not int or not 1 <= run.format <= FORMAT:
             raise UserError(
                 f"{run.config_file} is of format {short(run.format)}, this version of the project "
@@ -230,6 +234,10 @@ class Run:
     def own_space(self) -> Path:
         """The copy of a space of the user's own."""
         return self.path / "space.py"
+
+    def code(self, name: str) -> Path:
+        """The copy of a file of the user's own: WHAT of config.json, SECTION.WHAT of defaults."""
+        return self.path / f"{name}.py"
 
     @property
     def costs_file(self) -> Path:
@@ -299,11 +307,32 @@ def settled(path: Path, settings: dict[str, Any], *, apart: Sequence[str] = ()) 
     """
     if not path.exists():
         return False
-    if differing := differences(read_json(path), settings, apart=apart):
+    kept = read_json(path)
+    if differing := differences(kept, _named_as(kept, settings, path.parent), apart=apart):
         raise UserError(
             f"{path} was made with other settings: {differing}; take them or another folder"
         )
     return True
+
+
+def _named_as(kept: dict[str, Any], given: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """`given` with code of the user's own under the name that it has in `kept`, if it is the same.
+
+    The same by the content of the copy in `folder`: its file may lie elsewhere now. Of a score,
+    which is kept as data, the version is that content.
+    """
+    found = dict(given)
+    for key, value in given.items():
+        before = kept.get(key)
+        if isinstance(before, str) and isinstance(value, str):
+            if same_code(value, before, folder / f"{key}.py"):
+                found[key] = before
+        elif isinstance(before, dict) and isinstance(value, dict) and key in ("score", "network"):
+            name, copy = ("name", "score.py") if key == "score" else ("family", "space.py")
+            if same_code(str(value.get(name)), str(before.get(name)), folder / copy):
+                names = {"name", "formula"} if key == "score" else {"family"}
+                found[key] = value | {name: before.get(name) for name in names}
+    return found
 
 
 def differences(kept: dict[str, Any], given: dict[str, Any], *, apart: Sequence[str] = ()) -> str:

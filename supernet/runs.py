@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lanas.errors import UserError
+from lanas.errors import UserError, plain
 from lanas.events import read_search
 from lanas.rank import ranked
 from lanas.space import arch_id
@@ -215,7 +215,7 @@ def searches_table(rows: list[SearchRow]) -> "Table":
         said = (row.tag or "(none)", row.score, budgets or "-", f"{row.trials}{failed}", *best)
         if row.error is not None:
             said = (row.tag or "(none)", f"cannot be read: {row.error}", "-", "-", "-", "-")
-        table.add_row(*map(plain, said))
+        table.add_row(*map(cell, said))
     return table
 
 
@@ -228,15 +228,15 @@ def runs_table(rows: list[RunRow]) -> "Table":
         when = "-"
         if row.when is not None:
             when = datetime.fromtimestamp(row.when).strftime("%Y-%m-%d %H:%M")
-        table.add_row(*map(plain, (row.path, row.state, row.space, row.data, row.best, when)))
+        table.add_row(*map(cell, (row.path, row.state, row.space, row.data, row.best, when)))
     return table
 
 
-def plain(value: object) -> Any:
+def cell(value: object) -> Any:
     """A cell that is shown as it is written: no markup, and no control bytes of a folder."""
     from rich.text import Text
 
-    return Text("".join(c if c.isprintable() else "?" for c in str(value)), overflow="fold")
+    return Text(plain(value), overflow="fold")
 
 
 def main() -> None:
@@ -250,7 +250,7 @@ def main() -> None:
     folder = reader.parse_args().folder
     found = runs(folder)
     if not found:
-        print(f"no runs in {folder!r}")
+        print(plain(f"no runs in {folder!r}"))
         return
 
     from supernet.report.tables import console

@@ -152,6 +152,18 @@ def _described(kind: type) -> dict[str, tuple[str, str]]:
     return said
 
 
+def own_settings(kind: type) -> dict[str, str]:
+    """Names, other names too, of the settings that may name code of the user's own: what it is."""
+    found = {}
+    for setting in settings_of(kind).values():
+        for rule in _parts(setting.hint)[1]:
+            if isinstance(rule, Own):
+                found[setting.name] = rule.what
+                if setting.alias:
+                    found[setting.alias] = rule.what
+    return found
+
+
 # -- values ------------------------------------------------------------------------------------
 
 

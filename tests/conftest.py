@@ -6,6 +6,7 @@ import os
 os.environ["OMP_WAIT_POLICY"] = "passive"
 
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from tests.images import npz
 from tests.scripts import RETRAIN, SEARCH, TINY, answer
 
 torch.set_num_threads(1)
+# The list of code that this user has named (lanas/trust.py) is not that of who runs the tests.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="lanas-state-")
 
 
 @pytest.fixture(scope="session", autouse=True)

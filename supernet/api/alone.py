@@ -116,7 +116,8 @@ class Trainings:
         from supernet.training.loop import fit
 
         torch.manual_seed(settings.seed)
-        spec, copy = spaces.kept(self.run.config["network"], self.run.path, data.shape)
+        network, trust = self.run.config["network"], self.run.trust
+        spec, copy = spaces.kept(network, self.run.path, data.shape, trust=trust)
         net = spaces.build(spec, copy, arch)
         costs = {name: float(value) for name, value in count(net, net.input_shape()).items()}
         costs["synflow"] = synflow(net)

@@ -19,7 +19,7 @@ from lanas.ranking import UNDEFINED, Interval, ceiling, kendall
 from lanas.space import Arch, Floats
 from lanas.trials import Trial, arch_of, key_of
 from lanas.verdict import Verdict, judge
-from supernet.api import common
+from supernet.api import common, trusted
 from supernet.api.alone import Alone, Trainings
 from supernet.api.problem import Problem
 from supernet.cli.settings import RetrainSettings, SearchSettings, identity
@@ -175,7 +175,8 @@ def schedule(run: Run, args: SearchSettings) -> tuple[RetrainSettings, int]:
     inherited weights are left out.
     """
     typed = {"device": args.device, "threads": args.threads, "workers": args.workers}
-    defaults = common.defaults(run, "retrain")
+    typed |= {"trust": args.trust}
+    defaults = trusted.defaults(run, "retrain", {})
     longest = common.settings(RetrainSettings, {}, defaults).epochs
     epochs = args.check_epochs or max(1, round(longest / SHORT))
     given = typed | {"epochs": epochs, "inherit": False, "auxiliary": False}

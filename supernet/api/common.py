@@ -11,11 +11,10 @@ from supernet.cli.settings import (
     DeviceSettings,
     RetrainSettings,
     TrainSettings,
-    checked_section,
     checked_sections,
 )
 from supernet.process import launched, rank
-from supernet.run import Run, read_json
+from supernet.run import Run
 from supernet.settings import given, make
 from supernet.spaces import own
 from supernet.training import devices
@@ -36,12 +35,6 @@ def settings(kind: type[S], values: dict[str, Any], *before: dict[str, Any]) -> 
     if isinstance(made, DeviceSettings) and made.estimate:
         raise UserError("estimate: it is supernet.estimate, or --estimate of a script")
     return made
-
-
-def defaults(run: Run, section: str) -> dict[str, Any]:
-    """The settings that the recipe of a run has for the script of `section`, checked."""
-    values = read_json(run.defaults_file).get(section, {})
-    return checked_section(section, values, f"{run.defaults_file}: {section}: {{}}")
 
 
 def absolute(path: str | None) -> str | None:
@@ -130,6 +123,7 @@ def load_data(
 
     moved: where it lies now. UserError where it is not there, or where it is not what it was.
     """
+    from supernet.api.trusted import task_of
     from supernet.data.kept import require_same
     from supernet.data.sets import NAMES, load
     from supernet.data.tasks import named
@@ -148,7 +142,7 @@ def load_data(
         seed=run.config["seed"],
         workers=workers,
         splits=splits,
-        task=named(task) if (task := run.config.get("task")) else None,
+        task=named(task) if (task := task_of(run)) else None,
     )
     if splits is not None:
         require_same(run.data_file, data)
@@ -183,7 +177,7 @@ def training(
         args,
         strategy,
         split=split,
-        teacher=teacher_of(args, data, strategy.teaches),
+        teacher=teacher_of(args, data, strategy.teaches, trust=args.trust),
         drop_path=drop_path,
         devices=args.devices,
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lanas.errors import UserError
 from lanas.events import read_search
 from lanas.space import arch_id
-from supernet.api import common
+from supernet.api import common, trusted
 from supernet.cli.parsing import read_recipe
 from supernet.cli.settings import RetrainSettings, TrainSettings
 from supernet.process import undisturbed
@@ -73,7 +73,7 @@ def _train(path: Path, values: dict[str, Any]) -> Estimate:
     config = values.pop("config", None)
     recipe = [read_recipe(Path(config), TrainSettings)] if config else []
     args, kept = settings_and_config(common.settings(TrainSettings, values, *recipe))
-    run = Run(path, kept)
+    run = Run(path, kept, trust=True)  # what a call names runs
     if settled(run.config_file, kept, apart=(*APART, "network")) and run.weights.is_file():
         return _nothing(path, "it is trained already")
     device = common.device(args)
@@ -93,8 +93,8 @@ def _retrain(path: Path, values: dict[str, Any]) -> Estimate:
     from supernet.api.retraining import select
     from supernet.data.splits import read_splits
 
-    run = Run.open(path)
-    args = common.settings(RetrainSettings, values, common.defaults(run, "retrain"))
+    run = trusted.opened(path, values)
+    args = common.settings(RetrainSettings, values, trusted.defaults(run, "retrain", values))
     all_of = [(arch, run.network(arch_id(arch), args.tag)) for arch in select(run, **values)]
     to_go = [(arch, folder.path) for arch, folder in all_of if not folder.result.is_file()]
     if not to_go:
@@ -102,7 +102,7 @@ def _retrain(path: Path, values: dict[str, Any]) -> Estimate:
     arch, folder = to_go[0]
     device = common.device(args)
     data = common.load_data(run, device, args.workers, read_splits(run.splits_file), args.data)
-    spec, copy = spaces.kept(run.config["network"], run.path, data.shape)
+    spec, copy = spaces.kept(run.config["network"], run.path, data.shape, trust=run.trust)
     net = spaces.build(spec, copy, arch)
     if args.auxiliary:
         net.add_auxiliary()
@@ -155,7 +155,7 @@ def _search(path: Path, values: dict[str, Any]) -> Estimate:
 
     ready = prepared(path, values)
     args, problem, optimiser = ready.args, ready.problem, ready.optimiser
-    there = len(read_search(ready.run.search(args.tag).path).trials)
+    there = len(read_search(ready.run.search(args.tag).path, trust=ready.run.trust).trials)
     archs = iter(optimiser.ask(50))
     list(problem.evaluate([next(archs)]))  # what the first one does once
     start, count = time.perf_counter(), 0

@@ -11,12 +11,13 @@ if TYPE_CHECKING:
     from supernet.export.formats import Deployed
 
 
-def load(folder: str | Path) -> "Deployed":
+def load(folder: str | Path, *, trust: bool = False) -> "Deployed":
     """The network of a folder that retrain.py made, in evaluation mode.
 
     It takes images as float32 [n, channels, h, w] in 0..1 and gives outputs [n, outputs]. A network
-    of a space of the user's own is built by the folder's space.py, whose code is run. Its `result`
-    is what result.json holds. Raises UserError where the folder holds no network, or a broken one.
+    of a space of the user's own is built by the folder's space.py, whose code is run: where a
+    command of this user has named it before, or with `trust`. Its `result` is what result.json
+    holds. Raises UserError where the folder holds no network, or a broken one.
     """
     import torch
 
@@ -30,7 +31,7 @@ def load(folder: str | Path) -> "Deployed":
     config = read_json(files.config)
     try:
         arch = config["arch"] if "arch" in config else config["network"]["arch"]  # of format 1
-        spec, copy = kept(config["network"], files.path, config.get("input"))
+        spec, copy = kept(config["network"], files.path, config.get("input"), trust=trust)
         net = build(spec, copy, arch)
         mean, std = torch.tensor(config["mean"]), torch.tensor(config["std"])
     except (KeyError, TypeError) as error:

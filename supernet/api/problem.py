@@ -149,7 +149,9 @@ def of_supernet(run: Run, args: SearchSettings, device: str, folder: SearchFolde
     from supernet.score.memory import PeakMemory
 
     data = common.load_data(run, device, args.workers, read_splits(run.splits_file), args.data)
-    supernet = spaces.build(*spaces.kept(run.config["network"], run.path, data.shape))
+    supernet = spaces.build(
+        *spaces.kept(run.config["network"], run.path, data.shape, trust=run.trust)
+    )
     load_weights(supernet, run.weights)
     supernet.to(device)
     costs = _costs(run, supernet, data)

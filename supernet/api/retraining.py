@@ -1,6 +1,7 @@
 """`supernet.retrain`: one architecture trained from scratch, tested once, handed over as files."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from lanas.errors import UserError
 from lanas.files import BROKEN
 from lanas.space import Arch, Space, arch_id, as_tuples
-from supernet.api import common
+from supernet.api import common, trusted
 from supernet.cli.settings import RetrainSettings, identity
 from supernet.process import rank, undisturbed
 from supernet.provenance import recorded
@@ -34,12 +35,12 @@ def select(
     words, or as indices. settings: those of `retrain`; `search_tag` names the search, `score` the
     score that ranks in place of the search's own, `seed` is that of random.
     """
-    run = Run.open(run)
+    run = trusted.opened(run, settings)
     space = space_of(run)
     if arch is not None and not isinstance(arch, str):
         return as_tuples(space.canonical([space.check(tuple(arch))]))
     typed = settings | ({} if arch is None else {"arch": arch})
-    args = common.settings(RetrainSettings, typed, common.defaults(run, "retrain"))
+    args = common.settings(RetrainSettings, typed, trusted.defaults(run, "retrain", typed))
     return _named(run, args.arch, space, args)
 
 
@@ -69,7 +70,7 @@ def space_of(run: Run) -> Space:
     inputs = None
     if run.format == 1:  # which does not keep the size of an input, and no space depends on it
         inputs = (run.config["network"].get("channels", 1), 1, 1)
-    spec, copy = spaces.kept(run.config["network"], run.path, inputs)
+    spec, copy = spaces.kept(run.config["network"], run.path, inputs, trust=run.trust)
     return spaces.space_of(spec, copy)
 
 
@@ -115,21 +116,23 @@ def retrain(
     float32 [n, channels, h, w] in 0..1; its `result` is what result.json of its `folder` holds.
     What has been trained is not trained again. Raises UserError, in one line.
     """
-    run = Run.open(run)
-    args = common.settings(RetrainSettings, settings, common.defaults(run, "retrain"))
+    run = trusted.opened(run, settings)
+    kept = trusted.defaults(run, "retrain", settings)
+    args = common.settings(RetrainSettings, settings, kept)
+    trusted.remember(args, settings)
     run.require_supernet()
     archs = select(run, arch, **settings)
     if len(archs) > 1:
         raise UserError(f"{arch} names {len(archs)} architectures; retrain one at a time")
     folder = run.network(arch_id(archs[0]), args.tag)
-    given = {**common.defaults(run, "retrain"), **settings, "arch": arch_id(archs[0])}
+    given = {**kept, **settings, "arch": arch_id(archs[0])}
     if not common.on_several("retrain", run.path, args, given):
         net = _retrain(run, args, archs[0], folder)
         if rank():
             return net
     from supernet.api.loading import load
 
-    net = load(folder.path)
+    net = load(folder.path, trust=run.trust)
     _require_result(net.result, folder)
     return net
 
@@ -164,7 +167,7 @@ def _retrain(run: Run, args: RetrainSettings, arch: Arch, folder: NetworkFolder)
     kept = identity(args, *APART)
     splits = read_splits(run.splits_file)
     data = common.load_data(run, device, args.workers, splits, args.data)
-    spec, copy = spaces.kept(run.config["network"], run.path, data.shape)
+    spec, copy = spaces.kept(run.config["network"], run.path, data.shape, trust=run.trust)
     args.check(data, "train+val", args.devices)  # what is wrong is said first
     with torch.device("meta"):
         alone = spaces.build(spec, copy, arch)
@@ -172,6 +175,7 @@ def _retrain(run: Run, args: RetrainSettings, arch: Arch, folder: NetworkFolder)
         check_norms(alone, args.batch_size, args.devices)
     if rank() == 0 and not folder.result.is_file():
         data.require_readable("test")  # not after hours of training
+    trusted.require_unchanged(args, folder.path, "this training")
     settled(folder.settings, kept)
 
     # -- network --
@@ -194,6 +198,7 @@ def _retrain(run: Run, args: RetrainSettings, arch: Arch, folder: NetworkFolder)
         module = common.training(net, data, args, "train+val", drop_path=args.drop_path)
     where = {"device": device, "devices": args.devices, "threads": torch.get_num_threads()}
     with lock(folder.path):
+        trusted.keep(args, folder.path, APART)
         settle(folder.settings, kept)
         if module is not None:
             common.say(f"retraining {spaces.space_of(spec, copy).words(arch)}")
@@ -233,7 +238,7 @@ def _hand_over(
     images = next(iter(data.batches("train", 64)))[0]  # a test set may be of one image
     task = data.task
     names = task.input_name, task.output_name
-    differences = export(net, folder.path, config, images, load, *names)
+    differences = export(net, folder.path, config, images, partial(load, trust=run.trust), *names)
     if (drawing := net.drawing(net.space.only())) is not None:
         write_json(folder.drawing, drawing)
 

@@ -16,13 +16,13 @@ from lanas.scores import Score
 from lanas.space import Arch, Space
 from lanas.trials import Measurements, Trial, key_of
 from supernet import spaces
-from supernet.api import common
+from supernet.api import common, trusted
 from supernet.api.checking import Checked, checked
 from supernet.api.problem import Problem, objectives, of_supernet, of_table
 from supernet.cli.settings import CheckSettings, SearchSettings, identity
 from supernet.provenance import recorded
 from supernet.report.budget import left
-from supernet.run import Run, SearchFolder, lock, settle, write_json
+from supernet.run import Run, SearchFolder, lock, settle, settled, write_json
 from supernet.settings import given
 
 # -- what a search leaves ----------------------------------------------------------------------
@@ -74,8 +74,8 @@ def told(run: Run, tag: str = "", score: str | None = None) -> tuple[list[Trial]
 
     score: as of `lanas.rank.score_of`. A search of the first edition is read as well.
     """
-    searched = read_search(run.search(tag).path)
-    return searched.trials, score_of(searched, score)
+    searched = read_search(run.search(tag).path, trust=run.trust)
+    return searched.trials, score_of(searched, score, trust=run.trust)
 
 
 # -- another score -----------------------------------------------------------------------------
@@ -92,20 +92,25 @@ class Rescored:
 
 
 def rescore(
-    run: str | Path | Run, score: str, *, tag: str = "", size_prior: float | None = None
+    run: str | Path | Run,
+    score: str,
+    *,
+    tag: str = "",
+    size_prior: float | None = None,
+    trust: bool = False,
 ) -> Rescored:
     """Rank the trials of a search by another score and keep the ranking; nothing is evaluated.
 
     score: as of `lanas.rank.score_of`. `retrain` takes the ranking by its name, that of the file
-    without `ranking-`. UserError where no trial has what the score needs.
+    without `ranking-`. trust: as of `search`. UserError where no trial has what the score needs.
     """
     run = run if isinstance(run, Run) else Run(Path(run), {})
     refuse_links_out(run.path)
     folder = run.search(tag)
     if not folder.trials.is_file():
         raise UserError(f"{folder.trials} does not exist: there is no search to be ranked")
-    searched = read_search(folder.path)
-    by = score_of(searched, score, size_prior)
+    searched = read_search(folder.path, trust=trust)
+    by = score_of(searched, score, size_prior, trust=trust)
     ranking = rescored(searched, by)
     return Rescored(by, ranking, searched.trials, keep(searched, by, ranking))
 
@@ -127,7 +132,11 @@ def search(run: str | Path | Run, **settings: Any) -> Found:
         common.say(str(left(problem.space, problem.budgets, problem.limits)))
     measured = run.measured(key_of(problem.measured_by))
     with lock(folder.path):
-        settle(folder.config, _config(problem, args, folder, measured))
+        config = _config(problem, args, folder, measured)
+        trusted.require_unchanged(args, folder.path, "this search")
+        settled(folder.config, config)
+        trusted.keep(args, folder.path)
+        settle(folder.config, config)
         problem.keep(run, folder)
         log = SearchLog(folder.path, Measurements(measured))  # read under its lock
         log.check(problem.space)
@@ -158,8 +167,9 @@ def prepared(run: str | Path | Run, settings: dict[str, Any]) -> Prepared:
         if settings.get(name):
             raise UserError(f"{name} evaluates nothing; it is {instead}, or search.py --{name}")
     if settings.get("table") is None:
-        run = Run.open(run)
-        args = common.settings(SearchSettings, settings, common.defaults(run, "search"))
+        run = trusted.opened(run, settings)
+        kept = trusted.defaults(run, "search", settings)
+        args = common.settings(SearchSettings, settings, kept)
         common.say_where_space_has_changed(run)
     else:
         args = common.settings(SearchSettings, settings)
@@ -167,6 +177,7 @@ def prepared(run: str | Path | Run, settings: dict[str, Any]) -> Prepared:
         run = run if isinstance(run, Run) else Run(Path(run), {})
         refuse_links_out(run.path)
     args = replace(args, latency_table=common.absolute(args.latency_table))
+    trusted.remember(args, settings)
     settings_of_optimiser(args)  # raises before data is read
     folder = run.search(args.tag)
     refuse_foreign(folder.path)

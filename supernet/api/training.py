@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lanas.errors import UserError
 from lanas.files import refuse_links_out
-from supernet.api import common
+from supernet.api import common, trusted
 from supernet.cli.parsing import read_recipe
 from supernet.cli.settings import TrainSettings, identity
 from supernet.process import undisturbed
@@ -33,14 +33,17 @@ def train(run: str | Path | Run, *, config: str | Path | None = None, **settings
     recipe = [read_recipe(Path(config), TrainSettings)] if config else []
     args, kept = settings_and_config(common.settings(TrainSettings, settings, *recipe))
     refuse_links_out(path)
-    run = Run(path, kept)
+    trusted.remember(args, _merged(recipe, settings))
+    run = Run(path, kept, trust=True)  # what a call names runs
     defaults = {"search": args.search, "retrain": args.retrain}
     _require_own_format(run)
     own.require_unchanged(args.space, run.path)
+    trusted.require_unchanged(args, run.path, "this run")
     apart = (*APART, "network")
     if settled(run.config_file, kept, apart=apart) and run.weights.is_file():
         with lock(run.path):
             write_json(run.defaults_file, defaults)
+            trusted.keep_defaults(defaults, run.path)
         common.say(f"already trained: {run.weights}")
         return Run.open(path)
     if not common.on_several("train", path, args, _merged(recipe, settings)):
@@ -133,6 +136,8 @@ def _keep(run: Run, net: "Supernet", data: "Data", args: TrainSettings) -> None:
     write_json(run.space_file, net.space.to_data())
     if args.space not in names():
         own.keep(own.source(args.space), run.path)
+    trusted.keep(args, run.path)
+    trusted.keep_defaults({"search": args.search, "retrain": args.retrain}, run.path)
 
 
 def _begin(net: "Supernet", spec: "NetworkSpec", args: TrainSettings, data: "Data") -> None:
@@ -147,7 +152,9 @@ def _begin(net: "Supernet", spec: "NetworkSpec", args: TrainSettings, data: "Dat
 
     before = Run.open(str(args.start))
     before.require_supernet()
-    there, _ = spaces.kept(before.config["network"], before.path, data.shape)
+    there, _ = spaces.kept(
+        before.config["network"], before.path, data.shape, trust=True
+    )  # runs none of it
     if differing := differences(there.to_data(), spec.to_data()):
         raise UserError(f"--start {before.path} is another network: {differing}")
     if not is_same(before.data_file, data):

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from jsonargparse import ArgumentParser, Namespace
 
-from lanas.errors import UserError, one_line
+from lanas.errors import UserError, one_line, short
 from supernet.cli.settings import SECTIONS, checked_sections, named
 from supernet.provenance import versions
 from supernet.settings import Setting, given, meant, settings_of, shown
@@ -168,7 +168,9 @@ def read_recipe(file: Path, kind: type) -> dict[str, Any]:
     if texts is None:
         return {}
     if not isinstance(texts, dict):
-        raise UserError(f"recipe {file} is {texts!r:.60}; it is settings, as `epochs: 60`")
+        raise UserError(f"recipe {file} is {short(texts)}; it is settings, as `epochs: 60`")
+    if "trust" in texts:  # it would allow what the recipe itself names
+        raise UserError(f"{file}: trust: a recipe has none; give it to the command itself")
     return checked_sections(
         given(kind, _typed(texts, typed, kind), f"{file}: {{}}"), f"{file}: {{}}"
     )

@@ -36,6 +36,15 @@ class DeviceSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrustSettings:
+    """Code that came with a folder"""
+
+    trust: bool = False
+    """run code that a folder names and no command of yours has named before: its spaces, scores and
+    other parts; it can do whatever you can"""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DevicesSettings(DeviceSettings):
     """Device (changes no result)"""
 
@@ -93,7 +102,12 @@ class MovedDataSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings(
-    DevicesSettings, TrainingSettings, StrategySettings, NetworkSettings, DataSettings
+    TrustSettings,
+    DevicesSettings,
+    TrainingSettings,
+    StrategySettings,
+    NetworkSettings,
+    DataSettings,
 ):
     """Run folder"""
 
@@ -197,6 +211,7 @@ class TableSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSettings(
+    TrustSettings,
     DeviceSettings,
     MovedDataSettings,
     TableSettings,
@@ -235,7 +250,9 @@ class ArchitectureSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrainSettings(DevicesSettings, MovedDataSettings, TrainingSettings, ArchitectureSettings):
+class RetrainSettings(
+    TrustSettings, DevicesSettings, MovedDataSettings, TrainingSettings, ArchitectureSettings
+):
     """Training"""
 
     epochs: Count = 100
@@ -259,7 +276,8 @@ def named(text: str) -> str:
 
 def identity(settings: Any, *apart: str) -> dict[str, Any]:
     """What makes a run the run that it is: all but `apart` and where it runs, as data."""
-    left_out = {f.name for f in fields(DevicesSettings)} | set(apart)
+    left_out = {f.name for kind in (DevicesSettings, TrustSettings) for f in fields(kind)}
+    left_out |= set(apart)
     return {
         f.name: list(value) if isinstance(value := getattr(settings, f.name), tuple) else value
         for f in fields(settings)
@@ -283,12 +301,13 @@ def checked_sections(found: Mapping[str, Any], where: str = "{}") -> dict[str, A
 def checked_section(name: str, values: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The settings of a recipe for another script, checked.
 
-    UserError also for a table to search: a run folder that was received must not say, unseen, which
-    file of Python is run as the space of a table.
+    UserError also for `trust`, and for a table to search: a run folder that was received must not
+    say, unseen, which file of Python is run as the space of a table.
     """
-    if name == "search":
-        for field_ in fields(TableSettings):
-            if field_.name in values:
-                what = where.format(field_.name)
-                raise UserError(f"{what}: a recipe has none; give it to search.py itself")
+    apart = {
+        f.name for f in (*fields(TrustSettings), *(fields(TableSettings) * (name == "search")))
+    }
+    if there := sorted(apart & values.keys()):
+        what = where.format(there[0])
+        raise UserError(f"{what}: a recipe has none; give it to {name}.py itself")
     return given(SECTIONS[name], values, where)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from lanas.errors import UserError
 from lanas.space import Space
+from lanas.trust import Code, require
 from supernet.spaces import own
 
 if TYPE_CHECKING:
@@ -108,12 +109,12 @@ def check_inputs(spec: "NetworkSpec", copy: str | None = None) -> None:
 
 
 def kept(
-    data: object, folder: Path, inputs: Sequence[int] | None = None
+    data: object, folder: Path, inputs: Sequence[int] | None = None, *, trust: bool = False
 ) -> "tuple[NetworkSpec, str | None]":
     """The spec that a folder's config.json keeps as `data`, and its copy of the family's file.
 
     The arguments of `build` and of `space_of`. inputs: as of `spec_from_data`, whose errors name
-    the file here.
+    the file here. UserError also where the family is code that is not to run (`lanas.trust`).
     """
     from supernet.network import spec_from_data
 
@@ -121,7 +122,16 @@ def kept(
         spec = spec_from_data(data, inputs)
     except UserError as error:
         raise UserError(f"{folder / 'config.json'}: {error}") from None
+    require_trusted(spec.family, folder, trust)
     return spec, own.copy_in(folder, spec.family)
+
+
+def require_trusted(name: str, folder: Path, trust: bool) -> None:
+    """UserError where a family that a folder's config.json names is code that is not to run."""
+    if name not in names():
+        copy = own.copy_in(folder, name)
+        code = Code("space", name, None if copy is None else Path(copy))
+        require(code, folder / "config.json", trust)
 
 
 def _width(name: str, default: float | None, width: float | None) -> float | None:

@@ -18,7 +18,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import Tensor, nn
 
 from lanas import own
-from lanas.errors import UserError, one_line
+from lanas.errors import UserError, one_line, short
 from lanas.files import opened
 from supernet import process
 from supernet.progress import Progress
@@ -121,12 +121,14 @@ def checkpoint_in(folder: Path, net: nn.Module) -> Path | None:
     except Exception as error:  # torch raises a dozen kinds for a file that is not its own
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"checkpoint {path} cannot be read ({reason}); {ANEW}") from None
-    needed = ("state_dict", "optimizer_states", "loops", "pytorch-lightning_version")
+    needed = ("state_dict", "epoch", "optimizer_states", "loops", "pytorch-lightning_version")
     missing = [key for key in needed if not isinstance(state, dict) or key not in state]
     if missing:
         raise UserError(
             f"{path} is no checkpoint of a training, it has no {', '.join(missing)}; {ANEW}"
         )
+    if type(state["epoch"]) is not int or state["epoch"] < 0:
+        raise UserError(f"{path} is after epoch {short(state['epoch'])}, which is none; {ANEW}")
     weights = state["state_dict"]
     if not isinstance(weights, dict) or not all(isinstance(w, Tensor) for w in weights.values()):
         raise UserError(f"{path} is no checkpoint of a training, its weights are none; {ANEW}")

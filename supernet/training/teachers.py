@@ -16,11 +16,12 @@ Teacher = Callable[[Tensor], Tensor]  # images normalised as the data to logits 
 
 
 def teacher_of(
-    settings: TrainingSettings, data: Data, teaches: bool = False
+    settings: TrainingSettings, data: Data, teaches: bool = False, *, trust: bool = False
 ) -> Literal["first"] | Teacher | None:
     """The `teacher` of `Training` that the settings name; UserError where there is none such.
 
     teaches: whether the first architecture of a step teaches the others, unless told otherwise.
+    trust: as of `supernet.load`, for a folder.
     """
     name = settings.teacher or ("largest" if teaches else "labels")
     if name == "largest" and not teaches:
@@ -29,10 +30,10 @@ def teacher_of(
         if settings.teacher_weights is not None:
             raise UserError(f"--teacher-weights needs a timm model, and --teacher is {name}")
         return "first" if name == "largest" else None
-    return load(name, settings.teacher_weights, data)
+    return load(name, settings.teacher_weights, data, trust=trust)
 
 
-def load(name: str, weights: str | None, data: Data) -> Teacher:
+def load(name: str, weights: str | None, data: Data, *, trust: bool = False) -> Teacher:
     """The teacher `name`: a timm model, or a folder of retrain.py. On the data's device, frozen.
 
     weights: of a timm model, `pretrained` (timm's own, downloaded) or the file of a checkpoint. It
@@ -48,7 +49,7 @@ def load(name: str, weights: str | None, data: Data) -> Teacher:
             )
         from supernet import load as load_folder
 
-        net: nn.Module = load_folder(name)  # of images in 0..1
+        net: nn.Module = load_folder(name, trust=trust)  # of images in 0..1
         mean, std = torch.zeros(1), torch.ones(1)
     else:
         net, mean, std = _timm(name, weights, data)
