@@ -53,6 +53,7 @@ def main() -> None:
     if found.checked is not None:
         console().print(checks_table(found.checked.to_data()))
         say(found.checked.verdict.sentence)
+        say(found.checked.correction.sentence)
     after = "" if command.given.get("table") else f"; next: {retraining(command)}"
     say(f"trials: {found.folder.trials}{after}")
 

@@ -23,6 +23,7 @@ from lanas.trials import Trial
 from lanas.trust import require_named
 
 Settings = Mapping[str, Any]
+FLOOR = 1e-4  # the smallest error whose logarithm counts
 LOWER = frozenset({"loss", "macs", "params", "memory", "latency"})  # less is better, unless said
 
 
@@ -63,15 +64,18 @@ def soft(measured: Measured, settings: Settings) -> float:
 
 
 def learned(measured: Measured, settings: Settings) -> float:
-    """A correction that was fitted: intercept + Σ w·measurement + Σ v·ln(cost).
+    """A correction that was fitted: intercept + Σ w·measurement + Σ v·ln(cost) - Σ u·ln(error).
 
-    settings: `intercept`, `measurements` {name: w} and `logs` {name: v}.
+    settings: `intercept`, `measurements` {name: w}, `logs` {name: v} and, if any, `errors` {name:
+    u}, whose error is 1 less the measurement, FLOOR at least. (`lanas.correction` fits it.)
     """
     value = float(settings["intercept"])
     for name, weight in settings["measurements"].items():
         value += weight * measured[name]
     for name, weight in settings["logs"].items():
         value += weight * _log(measured[name])
+    for name, weight in settings.get("errors", {}).items():
+        value -= weight * math.log(max(1 - measured[name], FLOOR))
     return value
 
 
@@ -90,14 +94,15 @@ def _measurement(settings: Settings) -> None:
 
 
 def _coefficients(settings: Settings) -> None:
-    if settings.keys() != {"intercept", "measurements", "logs"}:
+    if settings.keys() - {"errors"} != {"intercept", "measurements", "logs"}:
         raise UserError(f"needs intercept, measurements and logs; it has {list(settings)}")
-    if not all(isinstance(settings[key], Mapping) for key in ("measurements", "logs")):
-        raise UserError("needs measurements and logs as {name: coefficient}")
-    numbers = [settings["intercept"], *settings["measurements"].values()]
-    if not all(_finite(number) for number in [*numbers, *settings["logs"].values()]):
+    parts = [settings[key] for key in ("measurements", "logs", "errors") if key in settings]
+    if not all(isinstance(part, Mapping) for part in parts):
+        raise UserError("needs measurements, logs and errors as {name: coefficient}")
+    numbers = [number for part in parts for number in part.values()]
+    if not all(_finite(number) for number in [settings["intercept"], *numbers]):
         raise UserError("needs finite numbers as coefficients")
-    if not settings["measurements"] and not settings["logs"]:
+    if not numbers:
         raise UserError("needs a coefficient of at least one measurement or cost")
 
 

@@ -106,6 +106,11 @@ class SearchFolder:
         return self.path / "verdict.json"
 
     @property
+    def corrected(self) -> Path:
+        """The score that the checks have corrected, where one won."""
+        return self.path / "corrected.json"
+
+    @property
     def tree(self) -> Path:
         """What the optimiser had learned at the end."""
         return self.path / "tree.json"

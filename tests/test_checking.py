@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,15 @@ import numpy as np
 import pytest
 import torch
 
+import supernet
+from lanas.correction import Correction, correct
 from lanas.errors import UserError
 from lanas.files import read_object
+from lanas.scores import make, score_from_data
 from supernet import spaces
+from supernet.api import checking
 from supernet.api.alone import Trainings
+from supernet.api.searching import told
 from supernet.network import NetworkSpec
 from supernet.score.zero_cost import synflow
 from tests.scripts import SEARCH, Answer, answer
@@ -159,6 +165,36 @@ def test_retrained_networks_judge_the_short_schedule(copy: Path) -> None:
     assert (done.status, done.err) == (0, "")
     assert "checks, 5 retrained networks" in done.out
     assert read_object(copy / "search" / "verdict.json")["short_schedule"]["networks"] == 5
+
+
+def test_a_correction_that_wins_changes_what_is_handed_on(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is evaluated; a search by it is another one, and without it all is as before."""
+    small = {"intercept": 0.0, "measurements": {}, "logs": {"macs": -1.0}}
+    score = make("learned", settings=small)
+    real = correct
+
+    def won(*args: Any, **kwargs: Any) -> Correction:
+        return replace(real(*args, **kwargs), score=score, used="learned")
+
+    monkeypatch.setattr(checking, "correct", won)
+    done = answer("search", copy, *SEARCH)
+    assert (done.status, done.err) == (0, "")
+    file = copy / "search" / "corrected.json"
+    assert score_from_data(read_object(file)) == score
+    assert read_object(copy / "search" / "verdict.json")["correction"]["used"] == "learned"
+    trials = {trial.arch: trial.measured["macs"] for trial in told(supernet.Run.open(copy))[0]}
+    (best,) = supernet.select(copy, "best")
+    assert trials[best] == min(trials.values())
+    done = answer("search", copy, *SEARCH, "--tag", "again", "--score", file)
+    assert (done.status, done.err) == (0, "")
+    assert told(supernet.Run.open(copy), "again")[1] == score
+    done = answer("search", copy, *SEARCH, "--tag", "x", "--score", file, "--size-prior", 5)
+    assert done.status == 2 and "says a score whole" in done.err
+    monkeypatch.undo()
+    done = answer("search", copy, *SEARCH)
+    assert not file.exists() and "The score stays as it is" in done.out
 
 
 def test_a_table_has_no_networks_to_check(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import lanas
 from lanas import checks as plans
 from lanas.checks import Check
+from lanas.correction import OWN, Correction, correct
 from lanas.errors import UserError
 from lanas.events import SearchLog
 from lanas.files import BROKEN
@@ -37,15 +38,17 @@ PLAIN = ("macs", "params", "synflow")  # predictors that need no supernet
 class Checked:
     """What the checks of a search say.
 
-    plan: all checks; trials: of each its measurements, None where it has none yet. short: how the
-    short schedule ranks the networks that were retrained as well. ceiling: how well one training
-    ranks another's networks, nan for one seed.
+    correction: the score that is used from here on. plan: all checks; trials: of each its
+    measurements, None where it has none yet. short: how the short schedule ranks the networks that
+    were retrained as well. ceiling: how well one training ranks another's networks, nan for one
+    seed.
     """
 
     verdict: Verdict
     plan: Sequence[Check]
     trials: Sequence[Trial | None]
     epochs: int
+    correction: Correction
     short: Interval = UNDEFINED
     retrained: int = 0
     ceiling: float = float("nan")
@@ -61,6 +64,7 @@ class Checked:
         return {
             **self.verdict.to_data(),
             "epochs": self.epochs,
+            "correction": self.correction.to_data(),
             "seconds": round(sum(trial.seconds for trial in done), 1),
             "failed": [{"arch": trial.arch, "error": trial.error} for trial in self.failed],
             "short_schedule": {**self.short.to_data(), "networks": self.retrained},
@@ -142,6 +146,10 @@ def checked(
         kept = _train(run, folder, args, device, kept, replace(kept, pool=pool, plan=plan))
     alone = Alone([run.checks(key) for key in kept.keys])
     found = _judged(run, problem, log, kept, scores, alone)
+    if found.correction.used != OWN:
+        write_json(folder.corrected, found.correction.score.to_data())
+    else:
+        folder.corrected.unlink(missing_ok=True)
     write_json(folder.verdict, found.to_data())
     return found
 
@@ -239,7 +247,23 @@ def _judged(
     noise = float("nan")
     if len(alone.logs) > 1 and len(archs) > 2:
         noise = ceiling(alone.by_seed(archs, problem.metric))
-    return Checked(verdict, plan.plan, trials, epochs, short, number, noise)
+    correction = _corrected(problem, log, archs, sign * truth)
+    return Checked(verdict, plan.plan, trials, epochs, correction, short, number, noise)
+
+
+def _corrected(
+    problem: Problem, log: SearchLog, archs: Sequence[Arch], truth: Floats
+) -> Correction:
+    """The score that is used from here on, for what is handed on."""
+    found = [log.measurements.of(arch) for arch in archs]
+    return correct(
+        [trial.measured if trial is not None else {} for trial in found],
+        truth,
+        problem.score,
+        metric=problem.metric,
+        soft=problem.soft,
+        median_macs=problem.median_macs or 1.0,
+    )
 
 
 def _short(run: Run, truth: dict[Arch, float], problem: Problem) -> tuple[Interval, int]:

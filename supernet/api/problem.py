@@ -13,6 +13,7 @@ import numpy as np
 from lanas import scores
 from lanas.costs import Budget, Cost, cost_from_data
 from lanas.errors import UserError
+from lanas.files import read_object
 from lanas.loop import Evaluator
 from lanas.own import is_named
 from lanas.pool import ENUMERABLE
@@ -37,12 +38,11 @@ class Problem:
     """A space, what scores its architectures, and what they may cost.
 
     budgets hold by construction where a cost is a sum of tables, predicates where not; limits:
-    what those hold to. metric, higher: what the task measures, and whether more of it is better.
-    score: what is maximised. measure: the real latency of an architecture in ms, where there is a
-    network. fitted: the
-    latency that was measured for this search. counted: costs that belong to the run. measured_by:
-    what a measurement depends on beside its architecture. median_macs: of the space, what a prior
-    of size counts from.
+    what those hold to. metric, soft, higher: what the task measures, and whether more of it is
+    better. score: what is maximised. measure: the real latency of an architecture in ms, where
+    there is a network. fitted: the latency that was measured for this search. counted: costs that
+    belong to the run. measured_by: what a measurement depends on beside its architecture.
+    median_macs: of the space, what a prior of size counts from.
     """
 
     space: Space
@@ -50,6 +50,7 @@ class Problem:
     costs: tuple[str, ...]
     measured_by: Mapping[str, Any]
     metric: str = "score"
+    soft: str = "soft"
     higher: bool = True
     score: Score = PLAIN
     budgets: tuple[Budget, ...] = ()
@@ -137,7 +138,7 @@ def _column(table: "Table", cost: str, archs: Archs) -> Floats:
 def of_supernet(run: Run, args: SearchSettings, device: str, folder: SearchFolder) -> Problem:
     """The run's trained supernet, scored on its val split."""
     run.require_supernet()
-    if args.score is not None and not is_named(args.score):
+    if args.score is not None and not (is_named(args.score) or args.score.endswith(".json")):
         one_of("score", args.score, SCORES)
 
     from supernet import spaces
@@ -178,6 +179,7 @@ def of_supernet(run: Run, args: SearchSettings, device: str, folder: SearchFolde
         (*costs, "memory"),
         _measured_by(run, args, costs, supernet.space),
         data.task.metric,
+        data.task.soft,
         data.task.higher,
         score_of(args, data, median),
         within(supernet.space, costs, most),
@@ -204,6 +206,10 @@ def _costs(run: Run, supernet: "Supernet", data: "Data") -> dict[str, Cost]:
 
 def score_of(args: SearchSettings, data: "Data", median_macs: float) -> Score:
     """What is maximised, frozen: with the coefficients of this space."""
+    if args.score is not None and args.score.endswith(".json"):
+        if args.size_prior is not None:
+            raise UserError(f"--size-prior: {args.score} says a score whole; leave it out")
+        return scores.score_from_data(read_object(Path(args.score)))
     named = {None: data.task.metric, "accuracy": data.task.metric, "soft": data.task.soft}
     return scores.make(
         named.get(args.score, str(args.score)),

@@ -72,9 +72,13 @@ class Found:
 def told(run: Run, tag: str = "", score: str | None = None) -> tuple[list[Trial], Score]:
     """The trials of a search and its score, or in its place the one that `score` names.
 
-    score: as of `lanas.rank.score_of`. A search of the first edition is read as well.
+    score: as of `lanas.rank.score_of`; where None and the checks have corrected the score, that
+    one. A search of the first edition is read as well.
     """
-    searched = read_search(run.search(tag).path, trust=run.trust)
+    folder = run.search(tag)
+    searched = read_search(folder.path, trust=run.trust)
+    if score is None and folder.corrected.is_file():
+        score = str(folder.corrected)
     return searched.trials, score_of(searched, score, trust=run.trust)
 
 

@@ -180,8 +180,8 @@ class ScoringSettings:
     """images that are scored; test is refused"""
     score: Annotated[str | None, Own("score", "my_score.py:frugal")] = None
     """what is maximised: accuracy (null); soft, the probability of the right class at temperature
-    0.5; or your own: my_score.py:frugal (docs/extending.md); with --table a column, score where
-    null"""
+    0.5; your own: my_score.py:frugal (docs/extending.md); a JSON file of a score, as corrected.json
+    of --check; with --table a column, score where null"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,7 +244,8 @@ class ArchitectureSettings:
     """tag of the search whose trials --arch names"""
     score: Annotated[str | None, Own("score", "my_score.py:frugal")] = None
     """score by which best and top:K are ranked: accuracy, soft, a ranking that search.py --rescore
-    kept, your own, or a JSON file of a score; null: that of the search"""
+    kept, your own, or a JSON file of a score; null: that of the search, or the one that its checks
+    have corrected"""
     tag: str = ""
     """text added to the folder's name, to keep another training"""
 

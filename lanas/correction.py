@@ -1,0 +1,206 @@
+"""A score that is corrected by what architectures trained alone have shown.
+
+found = correct(trials, truth, score, metric="accuracy", soft="soft", median_macs=40e6)
+found.score                   # the search's own, or one that won where checks were left out
+print(found.sentence)
+
+What is fitted is a ranking: normal scores of the truth by the logarithms of errors and costs. A
+prior of size is a straight line there (`lanas.scores.size_prior`), so that the fit starts from it:
+the line has its direction, and only what checks show beside it is added, shrunk by the evidence.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import norm, rankdata
+
+from lanas.ranking import Interval, difference, kendall
+from lanas.scores import FLOOR, Score, make
+from lanas.space import Floats
+
+PRIOR = 5.0  # percent: today's prior of size
+FEWEST = 8  # checks under which nothing is corrected
+SURE = 0.68  # level of the interval of the gain that has to be above 0: one standard error
+SHRUNK = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # variance of a coefficient, of the noise's
+COSTS = ("macs", "params")
+OWN = "own"  # name of the search's own score
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A score and how it ranks the checks; of a fitted one those that were left out of the fit.
+
+    gain: Kendall's tau less that of the search's own score.
+    """
+
+    name: str
+    score: Score
+    kendall: Interval
+    gain: Interval
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What was tried; score: the one that is used."""
+
+    score: Score
+    used: str
+    tried: Sequence[Candidate]
+    checks: int
+
+    @property
+    def sentence(self) -> str:
+        """What is used and why, in one line."""
+        if not self.tried:
+            return f"No correction: {self.checks} checks are fewer than {FEWEST}"
+        own = f"Kendall {self.tried[0].kendall.value:.2f}"
+        for each in self.tried[1:]:
+            if each.name == self.used:
+                return (
+                    f"The score is corrected ({each.name}): Kendall {each.kendall.value:.2f} in "
+                    f"place of {own.removeprefix('Kendall ')} on checks that were left out"
+                )
+        return f"The score stays as it is ({own}): no correction wins on checks that are left out"
+
+    def to_data(self) -> dict[str, object]:
+        """For JSON: `used`, `sentence`, `score`, and of each that was tried how it ranks."""
+        return {
+            "used": self.used,
+            "sentence": self.sentence,
+            "score": self.score.to_data(),
+            "tried": {
+                each.name: {"kendall": each.kendall.to_data(), "gain": each.gain.to_data()}
+                for each in self.tried
+            },
+        }
+
+
+def correct(
+    measured: Sequence[Mapping[str, float]],
+    truth: ArrayLike,
+    score: Score,
+    *,
+    metric: str,
+    soft: str,
+    median_macs: float,
+) -> Correction:
+    """The score that is used from here, by architectures whose truth, [n], is known.
+
+    measured: of each what the search has measured. truth: higher is better. score: the search's
+    own. metric, soft: names of measurements, of which an error is made where all are in 0..1.
+    median_macs: of the space. Another score than the search's own is used only where its gain on
+    checks that are left out is above 0 by a standard error.
+    """
+    y = np.asarray(truth, dtype=float)
+    own = np.array([score(each) for each in measured])
+    if len(y) < FEWEST or not np.isfinite(own).all() or not np.ptp(own) or not np.ptp(y):
+        return Correction(score, OWN, [], len(y))
+    tried = [Candidate(OWN, score, kendall(own, y), Interval(0.0, 0.0, 0.0))]
+    base = _direction(measured, score, metric, soft)
+    if base is not None:
+        names, features, line = base
+        if "size_prior" not in score.settings and score.name in (metric, soft):
+            sized = make(score.name, size_prior=PRIOR, median_macs=median_macs)
+            tried.append(_candidate(f"size prior {PRIOR:g} %", sized, own, y, features @ line))
+        left = np.array([_left_out(features, y, line, i) for i in range(len(y))])
+        intercept, weights = _fitted(features, y, line)
+        settings = {"intercept": intercept, **_by_kind(names, weights)}
+        tried.append(_candidate("learned", make("learned", settings=settings), own, y, left))
+    best = max(tried, key=lambda each: each.kendall.value if each.gain.low > 0 else -2.0)
+    if not best.gain.low > 0:
+        best = tried[0]
+    return Correction(best.score, best.name, tried, len(y))
+
+
+def _candidate(name: str, score: Score, own: Floats, truth: Floats, values: Floats) -> Candidate:
+    if not np.ptp(values):
+        return Candidate(name, score, Interval(0.0, 0.0, 0.0), Interval(-1.0, -1.0, -1.0))
+    gain = difference(values, own, truth, level=SURE)
+    return Candidate(name, score, kendall(values, truth), gain)
+
+
+def _direction(
+    measured: Sequence[Mapping[str, float]], score: Score, metric: str, soft: str
+) -> tuple[list[str], Floats, Floats] | None:
+    """Names of the features, the features [n, features], and the prior's direction [features].
+
+    None where an error is not what the score is made of.
+    """
+    names = [name for name in dict.fromkeys([metric, soft, *COSTS])
+             if all(name in each for each in measured)]  # fmt: skip
+    columns = {name: np.array([each[name] for each in measured]) for name in names}
+    errors = [name for name in names if name not in COSTS]
+    inside = all((columns[name] >= 0).all() and (columns[name] <= 1).all() for name in errors)
+    costs = all((columns[name] > 0).all() for name in names if name in COSTS)
+    if not (inside and costs and score.name in errors and "macs" in names):
+        return None
+    features = np.column_stack(
+        [
+            np.log(columns[name])
+            if name in COSTS
+            else -np.log(np.maximum(1 - columns[name], FLOOR))
+            for name in names
+        ]
+    )
+    percent = float(score.settings.get("size_prior", PRIOR))
+    line = np.zeros(len(names))
+    line[names.index(score.name)] = 1.0
+    line[names.index("macs")] = -np.log(1 - percent / 100) / np.log(2)
+    return names, features, line
+
+
+def _by_kind(names: Sequence[str], weights: Floats) -> dict[str, dict[str, float]]:
+    """Coefficients as the score `learned` has them."""
+    pairs = dict(zip(names, weights.tolist(), strict=True))
+    return {
+        "measurements": {},
+        "logs": {name: weight for name, weight in pairs.items() if name in COSTS},
+        "errors": {name: weight for name, weight in pairs.items() if name not in COSTS},
+    }
+
+
+def _left_out(features: Floats, truth: Floats, line: Floats, i: int) -> float:
+    """What is foreseen of a check by the others."""
+    intercept, weights = _fitted(np.delete(features, i, 0), np.delete(truth, i), line)
+    return float(intercept + features[i] @ weights)
+
+
+# -- the fit ---------------------------------------------------------------------------------------
+
+
+def _fitted(features: Floats, truth: Floats, line: Floats) -> tuple[float, Floats]:
+    """Intercept, and weights [features], of normal scores of the truth.
+
+    y = a + b·(x·line) + Σ β z + noise, where z is what the features tell beside the line, of
+    variance 1, and β is normal around 0 with the variance of SHRUNK that is likeliest (restricted
+    likelihood: a and b are free).
+    """
+    n, count = features.shape
+    y = norm.ppf(rankdata(truth) / (n + 1))
+    fixed = np.column_stack([np.ones(n), features @ line])  # [n, 2]
+    gram = np.linalg.pinv(fixed)
+    shares = gram @ features  # [2, features]: what the fixed part tells of each feature
+    beside = features - fixed @ shares
+    size = beside.std(axis=0)
+    known = size > 1e-9 * (1 + features.std(axis=0))
+    z = np.where(known, beside / np.where(known, size, 1.0), 0.0)
+    best = (-np.inf, np.zeros(2), np.zeros(count))
+    for ratio in SHRUNK:
+        inverse = np.linalg.inv(np.eye(n) + ratio * z @ z.T)
+        inner = fixed.T @ inverse @ fixed
+        free = np.linalg.pinv(inner) @ fixed.T @ inverse @ y  # a, b
+        rest = y - fixed @ free
+        scale = float(rest @ inverse @ rest)
+        likelihood = -0.5 * (
+            (n - 2) * np.log(max(scale, 1e-12))
+            - np.linalg.slogdet(inverse)[1]
+            + np.linalg.slogdet(inner + 1e-12 * np.eye(2))[1]
+        )
+        if likelihood > best[0] + 1e-9:
+            best = (likelihood, free, ratio * z.T @ inverse @ rest)
+    _, free, beta = best
+    slopes = np.where(known, beta / np.where(known, size, 1.0), 0.0)
+    free = free - shares @ slopes
+    return float(free[0]), free[1] * line + slopes
