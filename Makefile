@@ -2,13 +2,28 @@ PYTHON ?= python3
 BIN = .venv/bin
 RUN ?= runs/demo
 
+# Three test images as files, NUMBER-is-a-LABEL.png.
+define DIGITS
+import sys, numpy as np
+from PIL import Image
+from sklearn.datasets import load_digits
+real, run = load_digits(), sys.argv[1]
+for i in np.load(f"{run}/splits.npz")["test"][:3]:
+    pixels = np.rint(real.images[i] * (255 / 16)).astype(np.uint8)
+    Image.fromarray(pixels).save(f"{run}/photos/{i}-is-a-{real.target[i]}.png")
+endef
+export DIGITS
+
 .PHONY: demo test lint bench
 
-# A supernet trained, searched and its best architecture retrained, on real images, in 3 minutes.
+# A supernet trained, searched, its best architecture retrained and asked, on real images, in 3 minutes.
 demo: .venv/installed
 	$(BIN)/python train_supernet.py $(RUN) --config recipes/digits.yaml
 	$(BIN)/python search.py $(RUN)
 	$(BIN)/python retrain.py $(RUN)
+	mkdir -p $(RUN)/photos
+	$(BIN)/python -c "$$DIGITS" $(RUN)
+	$(BIN)/python -m supernet.predict $$(ls $(RUN)/retrain/*/model.onnx | head -n 1) $(RUN)/photos
 
 test: .venv/installed
 	$(BIN)/python -m pytest -q -n 2

@@ -3,8 +3,9 @@
 
     python retrain.py runs/digits --arch best
 
-RUN/retrain/ARCHITECTURE then holds model.safetensors with config.json, model.onnx and model.pt2,
-each checked against torch, and result.json. The same command goes on after a stop.
+RUN/retrain/ARCHITECTURE then holds model.safetensors, model.onnx and model.pt2, each read back and
+compared with torch, config.json, README.md and result.json. --export int8 adds a form, also later.
+The same command goes on after a stop.
 """
 
 import time
@@ -49,15 +50,15 @@ def main() -> None:
     trust = command.given.get("trust", False)
 
     from supernet.api.searching import told
-    from supernet.report.tables import console, retrained_table
+    from supernet.report.tables import console, files_table, retrained_table
 
     trials, _ = told(
         supernet.Run.open(command.first, trust=trust), command.given.get("search_tag", "")
     )
     console().print(retrained_table([net.result for net in networks], trials))
     for net in networks:
-        for name in (*net.result["difference_of_logits"], "result.json"):
-            say(str(net.folder / name))
+        say(str(net.folder))
+        console().print(files_table(net.result))
 
 
 def entry() -> None:

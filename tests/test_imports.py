@@ -20,7 +20,7 @@ ROOMS = {
     "settings": {"lanas"},
     "network": {"lanas", "layers"},
     "layers": {"lanas"},
-    "export": {"lanas", "run", "network"},
+    "export": {"lanas", "run", "network", "data"},
     "spaces": {"lanas", "run", "network", "layers", "export"},
     "data": {"lanas", "settings", "process", "progress", "run"},
     "score": {"lanas", "settings", "run", "progress", "network", "data", "layers"},

@@ -5,12 +5,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import retrain
 import search
 import train_supernet
+from supernet import predict
 from supernet.cli import page
 from tests.scripts import answer
 
@@ -37,6 +40,8 @@ def test_python_blocks_run(index: int, folder: Path, tmp_path: Path) -> None:
     code = BLOCKS[index].replace("runs/demo/retrain/ARCHITECTURE", str(folder))
     code = code.replace("recipes/digits.yaml", str(recipe)).replace("trials=100", "trials=2")
     code = code.replace("runs/digits", str(tmp_path / "run"))
+    Image.fromarray(np.zeros((9, 8), np.uint8)).save(tmp_path / "photo.png")
+    code = code.replace("photo.png", str(tmp_path / "photo.png"))
     names: dict[str, Any] = {"images": torch.rand(2, 1, 8, 8)}
     exec(compile(code, f"README block {index}", "exec"), names)
     if "supernet.train" in code:
@@ -73,6 +78,7 @@ def test_commands_has_every_flag_and_no_other() -> None:
     text = (ROOT / "docs" / "commands.md").read_text()
     assert page.tables() in text, "python -m supernet.cli.page writes them anew"
     flags = set().union(*known().values()) | {"--epoch", "--search.trials"}
+    flags |= set(predict.reader()._option_string_actions)
     assert set(re.findall(r"`(--[a-z][a-z.-]*)", text)) <= flags
 
 

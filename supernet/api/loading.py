@@ -8,20 +8,22 @@ from lanas.files import refuse_links_out
 from supernet.run import NetworkFolder, read_json
 
 if TYPE_CHECKING:
-    from supernet.export.formats import Deployed
+    from supernet.export.deployed import Deployed
 
 
 def load(folder: str | Path, *, trust: bool = False) -> "Deployed":
     """The network of a folder that retrain.py made, in evaluation mode.
 
-    It takes images as float32 [n, channels, h, w] in 0..1 and gives outputs [n, outputs]. A network
-    of a space of the user's own is built by the folder's space.py, whose code is run: where a
-    command of this user has named it before, or with `trust`. Its `result` is what result.json
-    holds. Raises UserError where the folder holds no network, or a broken one.
+    `predict` takes photos; called, it takes images [n, channels, h, w], bytes or floats in 0..1,
+    and gives outputs [n, outputs]. Its `config` and `result` are what config.json and result.json
+    hold. A network of a space of the user's own is built by the folder's space.py, whose code is
+    run: where a command of this user has named it before, or with `trust`. Raises UserError where
+    the folder holds no network, or a broken one.
     """
     import torch
 
-    from supernet.export.formats import Deployed, load_weights
+    from supernet.export.deployed import Deployed
+    from supernet.export.formats import load_weights
     from supernet.spaces import build, kept
 
     files = NetworkFolder(Path(folder))
@@ -38,4 +40,4 @@ def load(folder: str | Path, *, trust: bool = False) -> "Deployed":
         raise UserError(f"{files.config} is of no network: {error!r}") from None
     load_weights(net, files.weights)
     result = read_json(files.result) if files.result.is_file() else None
-    return Deployed(net, mean, std, files.path, result).eval()
+    return Deployed(net, mean, std, files.path, config, result).eval()

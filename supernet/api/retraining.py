@@ -1,7 +1,6 @@
 """`supernet.retrain`: one architecture trained from scratch, tested once, handed over as files."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +13,14 @@ from supernet.api import common, trusted
 from supernet.cli.settings import RetrainSettings, identity
 from supernet.process import rank, undisturbed
 from supernet.provenance import recorded
-from supernet.run import NetworkFolder, Run, atomic, lock, settle, settled, write_json
+from supernet.run import NetworkFolder, Run, lock, read_json, settle, settled
 
 if TYPE_CHECKING:
-    from supernet.data.sets import Data
-    from supernet.export.formats import Deployed
-    from supernet.network import Supernet
+    from supernet.export.deployed import Deployed
+    from supernet.network import NetworkSpec, Supernet
 
-APART = ("arch", "search_tag", "score", "tag", "data")  # do not make another training
+# What does not make another training.
+APART = ("arch", "search_tag", "score", "tag", "data", "export", "opset", "onnx_input", "free_size")
 
 # -- which architecture ------------------------------------------------------------------------
 
@@ -114,7 +113,8 @@ def retrain(
     arch: as of `select`, which has to name one. settings: the flags of retrain.py by their names,
     with _ for -; they win over the recipe of the run. Returns the network, which takes images as
     float32 [n, channels, h, w] in 0..1; its `result` is what result.json of its `folder` holds.
-    What has been trained is not trained again. Raises UserError, in one line.
+    What has been trained is not trained again; forms of `export` that its folder lacks are added.
+    Raises UserError, in one line.
     """
     run = trusted.opened(run, settings)
     kept = trusted.defaults(run, "retrain", settings)
@@ -157,10 +157,10 @@ def _retrain(run: Run, args: RetrainSettings, arch: Arch, folder: NetworkFolder)
     import torch
 
     from supernet import spaces
+    from supernet.api import handover
     from supernet.data.splits import read_splits
-    from supernet.export.formats import Deployed, load_weights
-    from supernet.layers.operations import start_as_identity
-    from supernet.network import inherited
+    from supernet.export.deployed import Deployed
+    from supernet.export.formats import load_weights
     from supernet.training.loop import check_norms, fit
     from supernet.training.runner import checkpoint_in
 
@@ -173,12 +173,54 @@ def _retrain(run: Run, args: RetrainSettings, arch: Arch, folder: NetworkFolder)
         alone = spaces.build(spec, copy, arch)
         check_extras(args, alone)
         check_norms(alone, args.batch_size, args.devices)
-    if rank() == 0 and not folder.result.is_file():
+    result = read_json(folder.result) if folder.result.is_file() else {}
+    forms = handover.asked_forms(args, alone, data.floats, result)
+    if rank() == 0 and not result:
         data.require_readable("test")  # not after hours of training
     trusted.require_unchanged(args, folder.path, "this training")
     settled(folder.settings, kept)
 
-    # -- network --
+    net = _begun(run, args, spec, copy, arch)
+    if forms and rank() == 0:
+        handover.try_forms(forms, net, data.mean, data.std)
+    if args.auxiliary:
+        net.add_auxiliary()
+    net.to(device)
+    checkpoint_in(folder.path, net)  # raises before anything is written
+
+    module = None
+    if not result:  # what is wrong with a teacher is said first, too
+        module = common.training(net, data, args, "train+val", drop_path=args.drop_path)
+    where = {"device": device, "devices": args.devices, "threads": torch.get_num_threads()}
+    with lock(folder.path):
+        trusted.keep(args, folder.path, APART)
+        settle(folder.settings, kept)
+        if forms is None:
+            return Deployed(net, data.mean, data.std, folder.path).eval()
+        with recorded(run, "retrain", folder=folder.path.name, seed=args.seed, **where):
+            if module is not None:
+                common.say(f"retraining {spaces.space_of(spec, copy).words(arch)}")
+                fit(module, folder.path, device=device)
+            if args.auxiliary:
+                net.remove_auxiliary()  # it has done its part
+            if rank() == 0:  # the first of several devices measures and exports
+                if module is None:  # it was trained before
+                    load_weights(net, folder.weights)
+                handover.hand_over(run, net, arch, data, folder, args, forms)
+    return Deployed(net, data.mean, data.std, folder.path).eval()
+
+
+def _begun(
+    run: Run, args: RetrainSettings, spec: "NetworkSpec", copy: str | None, arch: Arch
+) -> "Supernet":
+    """The network of an architecture with the weights that its training begins with."""
+    import torch
+
+    from supernet import spaces
+    from supernet.export.formats import load_weights
+    from supernet.layers.operations import start_as_identity
+    from supernet.network import inherited
+
     torch.manual_seed(args.seed)
     net = spaces.build(spec, copy, arch)
     if args.init == "identity":
@@ -187,105 +229,7 @@ def _retrain(run: Run, args: RetrainSettings, arch: Arch, folder: NetworkFolder)
         whole = spaces.build(spec, copy)
         load_weights(whole, run.weights)
         net.load_state_dict(inherited(net, whole))
-    if args.auxiliary:
-        net.add_auxiliary()
-    net.to(device)
-    checkpoint_in(folder.path, net)  # raises before anything is written
-
-    # -- fit --
-    module = None
-    if not folder.result.is_file():  # what is wrong with a teacher is said first, too
-        module = common.training(net, data, args, "train+val", drop_path=args.drop_path)
-    where = {"device": device, "devices": args.devices, "threads": torch.get_num_threads()}
-    with lock(folder.path):
-        trusted.keep(args, folder.path, APART)
-        settle(folder.settings, kept)
-        if module is not None:
-            common.say(f"retraining {spaces.space_of(spec, copy).words(arch)}")
-            with recorded(run, "retrain", folder=folder.path.name, seed=args.seed, **where):
-                fit(module, folder.path, device=device)
-                if args.auxiliary:
-                    net.remove_auxiliary()  # it has done its part
-                if rank() == 0:  # the first of several devices measures and exports
-                    write_json(folder.result, _hand_over(run, net.eval(), arch, data, folder))
-    return Deployed(net, data.mean, data.std, folder.path).eval()
-
-
-def _hand_over(
-    run: Run, net: "Supernet", arch: Arch, data: "Data", folder: NetworkFolder
-) -> dict[str, Any]:
-    """Write the files of a trained network and measure it; the test split is read here."""
-    import torch
-
-    from supernet.api.loading import load
-    from supernet.export.formats import export
-    from supernet.score.counted import count
-    from supernet.score.latency import measure
-    from supernet.spaces import own
-
-    shape = net.input_shape()
-    config = {
-        "network": net.spec.to_data(),
-        "arch": arch,
-        "data": data.name,
-        "classes": list(data.class_names),
-        "input": list(shape),
-        "mean": data.mean.tolist(),
-        "std": data.std.tolist(),
-    }
-    own.keep(run.own_space, folder.path)
-    device = data.device
-    images = next(iter(data.batches("train", 64)))[0]  # a test set may be of one image
-    task = data.task
-    names = task.input_name, task.output_name
-    differences = export(net, folder.path, config, images, partial(load, trust=run.trust), *names)
-    if (drawing := net.drawing(net.space.only())) is not None:
-        write_json(folder.drawing, drawing)
-
-    # -- test, once --
-    net.to(device)
-    latency = {f"batch {n}": measure(net, shape, n) for n in (1, 64)}
-    measured = tested(net, data, folder)
-    return {
-        "arch": arch,
-        "words": net.space.name + ": " + net.space.words(net.space.only()),
-        "metric": data.task.metric,
-        "test": measured[data.task.metric],
-        "measured": measured,
-        "test_images": len(data.splits["test"]),
-        **count(net, shape),
-        "latency": {"device": str(device), "threads": torch.get_num_threads(), **latency},
-        "difference_of_logits": differences,
-    }
-
-
-def tested(net: "Supernet", data: "Data", folder: NetworkFolder) -> dict[str, float]:
-    """Every metric of the task on test, whose outputs and targets are kept beside the network.
-
-    Outputs float32 [n, outputs]; of a task by pixel the class of each, [n, h, w].
-    """
-    import torch
-    from torch import Tensor
-
-    from supernet.score.inherited import score
-
-    outputs: list[Tensor] = []
-
-    def predict(x: Tensor) -> Tensor:
-        output: Tensor = net(x)
-        outputs.append(output.float() if output.ndim == 2 else output.argmax(1).to(torch.int16))
-        return output
-
-    measured = score(predict, data.batches("test", 256), data)
-    indices = data.splits["test"]
-    with atomic(folder.predictions) as file:
-        np.savez_compressed(
-            file,
-            outputs=torch.cat(outputs).cpu().numpy(),
-            targets=data.targets[torch.from_numpy(indices).to(data.device)].cpu().numpy(),
-            indices=indices,
-        )
-    return measured
+    return net
 
 
 def check_extras(args: RetrainSettings, net: "Supernet") -> None:

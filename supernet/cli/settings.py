@@ -6,7 +6,7 @@ become values: `supernet.settings`. Imports no torch, so that `--help` answers a
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from lanas import optimisers
 from lanas.errors import UserError
@@ -251,8 +251,28 @@ class ArchitectureSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExportSettings:
+    """Files (what is handed over)"""
+
+    export: tuple[str, ...] = ()
+    """forms beside safetensors, as onnx,int8: onnx, pt2, timm, fp16, int8, executorch; none: onnx,
+    pt2, and timm where the family is one of timm's"""
+    opset: int | None = None
+    """version of ONNX's operators, 18 to 23; null: the exporter's own"""
+    onnx_input: Literal["float", "nchw", "nhwc"] | None = None
+    """images that the ONNX files take: float32 in 0..1, or bytes of either layout; null: float"""
+    free_size: bool | None = None
+    """ONNX files and model.pt2 take images of any height and width, where the network does"""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RetrainSettings(
-    TrustSettings, DevicesSettings, MovedDataSettings, TrainingSettings, ArchitectureSettings
+    TrustSettings,
+    DevicesSettings,
+    MovedDataSettings,
+    TrainingSettings,
+    ExportSettings,
+    ArchitectureSettings,
 ):
     """Training"""
 

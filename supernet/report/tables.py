@@ -213,6 +213,25 @@ class _Console(Console):
         raise  # the BrokenPipeError at hand, of which rich makes exit status 1
 
 
+def files_table(result: Mapping[str, Any]) -> Table:
+    """The files of a retrained network: size, metric on test images by the file, difference."""
+    own = shown(str(result.get("metric", "accuracy")))
+    files = result.get("files") or {
+        name: {"difference": off} for name, off in result["difference_of_logits"].items()
+    }
+    table = Table()
+    few = next((each["test_images"] for each in files.values() if "test_images" in each), None)
+    part = few is not None and few < result["test_images"]
+    head = f"test {own.head.removeprefix('val ')}" + (f", {few:,} images" if part else "")
+    table.add_column("file", overflow="fold")
+    for column in ("kB", head, "difference to torch"):
+        table.add_column(column, justify="right")
+    for name, each in files.items():
+        size = f"{each['bytes'] / 1000:,.1f}" if "bytes" in each else "-"
+        table.add_row(Text(name), size, own(each.get("test")), f"{each['difference']:.1e}")
+    return table
+
+
 def console() -> Console:
     """The terminal, or 110 columns where the output goes elsewhere."""
     return _Console() if sys.stdout.isatty() else _Console(width=110)
