@@ -75,6 +75,8 @@ rank() {
     --tables "$TABLES" --scorings recalibrated --device "$DEVICE" --folder "$RUNS/$folder" \
     --set $(full --precision bf16 "$@") $(small --image-size 8 --width 2 --batch-size 40)
   cp "$RUNS/$folder/ranking.md" "$OUT/$folder.md"
+  echo "{\"folder\": \"$folder\"}" >>"$OUT/scores.jsonl"
+  cat "$RUNS/$folder"/*/ranking/*.jsonl >>"$OUT/scores.jsonl" # of each architecture
 }
 
 case $part in

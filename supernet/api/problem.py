@@ -209,7 +209,8 @@ def score_of(args: SearchSettings, data: "Data", median_macs: float) -> Score:
     if args.score is not None and args.score.endswith(".json"):
         if args.size_prior is not None:
             raise UserError(f"--size-prior: {args.score} says a score whole; leave it out")
-        return scores.score_from_data(read_object(Path(args.score)))
+        where = Path(args.score)
+        return scores.score_from_file(read_object(where), where, None, args.trust)
     named = {None: data.task.metric, "accuracy": data.task.metric, "soft": data.task.soft}
     return scores.make(
         named.get(args.score, str(args.score)),
