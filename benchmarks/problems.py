@@ -135,7 +135,7 @@ def cora(data: Path, noisy: bool) -> Problem:
 
 def ordered(name: str, size: int) -> Choice:
     """A choice whose options are steps of one quantity."""
-    return Choice(name, tuple(map(str, range(size))))
+    return Choice(name, tuple(map(str, range(size))), ordered=True)
 
 
 def _listed(

@@ -72,7 +72,7 @@ def search(task: tuple[str, str, int, int, int, Path]) -> Record:
     """
     name, optimiser_name, seed, cap, at_once, data = task
     problem = problem_of(name, data, seed)
-    optimiser = optimisers[optimiser_name](problem.space, seed=seed)
+    optimiser = optimisers[optimiser_name](problem.space, seed=seed, costs=problem.costs)
     start, found, curve, best = time.process_time(), None, list[float](), -np.inf
     pending: list[Arch] = []
     while len(curve) < cap and not (found and (len(curve) >= SHOWN or not problem.noisy)):

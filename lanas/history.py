@@ -7,10 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lanas.costs import Cost
+from lanas.inputs import Inputs
 from lanas.pareto import dominance_counts
 from lanas.scores import PLAIN, Score, worth
 from lanas.space import Archs, Floats, Space
 from lanas.trials import Trial
+
+LEAST, MOST = -2.5, 4.0  # deviations from the median beyond which a score is no longer told apart
 
 
 class Rows:
@@ -43,16 +47,23 @@ class History:
     """The trials told, in order, and their rewards; each costs the same however many there are.
 
     score: what is made of a trial's measurements when it is told. objectives: what a trial is
-    worth; "score" is maximised, every other name is a measurement and minimised.
+    worth; "score" is maximised, every other name is a measurement and minimised. costs: what the
+    Gaussian process may read beside the choices; `read` gives its inputs of architectures.
     """
 
     def __init__(
-        self, space: Space, objectives: Sequence[str] = ("score",), score: Score = PLAIN
+        self,
+        space: Space,
+        objectives: Sequence[str] = ("score",),
+        score: Score = PLAIN,
+        costs: Sequence[Cost] = (),
     ) -> None:
-        self.space = space
+        self.space, self.read = space, Inputs(space, costs)
         self.objectives, self.score = tuple(objectives), score
         self._archs = Rows((len(space.choices),), np.int64)
         self._encodings = Rows((space.width,), np.float64)
+        more = self.read.width > space.width
+        self._inputs = Rows((self.read.width,), np.float64) if more else self._encodings
         self._scores = Rows((), np.float64)
         self._points = Rows((len(self.objectives),), np.float64)
         self._dominated = Rows((), np.int64)  # by how many others; for several objectives
@@ -70,6 +81,11 @@ class History:
     def encodings(self) -> Floats:
         """Their encodings, [n, width]."""
         return self._encodings.array
+
+    @property
+    def inputs(self) -> Floats:
+        """What the Gaussian process reads of them, [n, inputs]; see `lanas.inputs`."""
+        return self._inputs.array
 
     @property
     def scores(self) -> Floats:
@@ -99,6 +115,18 @@ class History:
             return self.rewards
         return normal_scores(-dominance_counts(self.points[:known]))
 
+    def targets_of(self, known: int) -> Floats:
+        """What the Gaussian process learns of the first `known` trials, as of then: [known].
+
+        With one objective half the reward and half the score itself: ranks alone warp a smooth
+        score where trials crowd, scores alone leave the process to what is far below. With several
+        the rewards. The worst for what failed.
+        """
+        rewards = self.rewards_of(known)
+        if len(self.objectives) > 1:
+            return rewards
+        return 0.5 * rewards + 0.5 * upper_scores(self.points[:known, 0])
+
     def add(self, trials: Sequence[Trial]) -> None:
         """Add trials, or none of them: UserError for one that is not of the space.
 
@@ -110,7 +138,10 @@ class History:
         values[~np.isfinite(values).all(axis=1)] = math.nan
         scores, points = values[:, 0], values[:, 1:]
         self._archs.append(archs)
-        self._encodings.append(self.space.encode(archs))
+        phi = self.space.encode(archs)
+        self._encodings.append(phi)
+        if self._inputs is not self._encodings:
+            self._inputs.append(self.read(archs, phi))
         self._scores.append(scores)
         for point in points:
             if len(self.objectives) > 1:
@@ -145,3 +176,18 @@ def raw_rewards(scores: Floats) -> Floats:
     """The scores [n] themselves; a failed one (nan) takes the worst."""
     valid = np.isfinite(scores)
     return np.where(valid, scores, scores[valid].min()) if valid.any() else np.zeros(len(scores))
+
+
+def upper_scores(scores: Floats) -> Floats:
+    """Scores [n] from their median, in deviations of a normal whose upper tenth is theirs: [n].
+
+    From LEAST to MOST; a failed one (nan) has the least.
+    """
+    valid = np.isfinite(scores)
+    if not valid.any():
+        return np.full(len(scores), LEAST)
+    middle, upper = np.quantile(scores[valid], [0.5, 0.9])
+    with np.errstate(over="ignore"):
+        unit = max(float(upper - middle) / 1.2816, np.finfo(float).tiny)  # ndtri(0.9)
+        scaled = (np.where(valid, scores, -np.inf) - middle) / unit
+    return np.clip(np.where(np.isnan(scaled), 0.0, scaled), LEAST, MOST)

@@ -6,16 +6,18 @@ from itertools import islice
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lanas.errors import UserError
 from lanas.history import Rows, raw_rewards
 from lanas.optimiser import Optimiser, register
 from lanas.pool import Taken
-from lanas.proposers import Improvement, Proposer, Uniform, kernel_of
+from lanas.proposers import Improvement, Place, Proposer, Uniform, kernel_of
+from lanas.region import Region
 from lanas.settings import AtLeast, OptimiserSettings
 from lanas.space import Arch, Floats
 from lanas.surrogate import Kernel
-from lanas.tree import Tree, learn, region, route, splits_in_words, to_data
+from lanas.tree import Tree, learn, region, route, sides, splits_in_words, to_data, visits
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class LaNASSettings(OptimiserSettings):
     draw: Literal["improvement", "uniform"] = "improvement"
     """which architecture of a leaf comes next: that with the greatest expected improvement under a
     Gaussian process, or any (uniform), as in the paper"""
+    scope: Literal["both", "leaf"] = "both"
+    """where improvement looks for it: in the leaf and in the whole space, or in the leaf alone"""
     initial: Annotated[int, AtLeast(1)] = 15
     """number of trials drawn uniformly before the first tree"""
     select: Annotated[int, AtLeast(1)] = 1
@@ -40,7 +44,9 @@ class LaNASSettings(OptimiserSettings):
     (raw); then c is in units of its maximum"""
 
 
-PAPER = LaNASSettings("uniform", initial=100, select=50, height=5, exploration=0.1, reward="raw")
+PAPER = LaNASSettings(
+    "uniform", "leaf", initial=100, select=50, height=5, exploration=0.1, reward="raw"
+)
 
 
 @register("lanas")
@@ -61,6 +67,9 @@ class LaNAS(Optimiser):
         self._kernel: Kernel | None = None
         self._kernel_known = 0  # number of trials that the kernel is learned from
         self._routed = Rows((1,), np.float64)  # [n, nodes], the nodes each trial visits
+        self._sides = Rows(
+            (1,), np.bool_
+        )  # [n, nodes], the planes each trial is on the good side of
 
     @property
     def initial(self) -> int:
@@ -83,10 +92,26 @@ class LaNAS(Optimiser):
 
     def visited(self) -> Floats:
         """Which nodes of the tree each trial visits, 0 or 1: [n, nodes]."""
-        tree = self.tree
-        self._routed.append(route(tree, self.history.encodings[len(self._routed) :]))
+        self._route()
         visited: Floats = self._routed.array
         return visited
+
+    def met(self, node: int) -> NDArray[np.int64]:
+        """How many planes on the way to a node of the tree each trial meets: [n]."""
+        self._route()
+        met, parent = np.zeros(len(self.history), dtype=np.int64), self._tree.parent
+        while (above := int(parent[node])) >= 0:
+            met += self._sides.array[:, above] == (self._tree.children[above, 0] == node)
+            node = above
+        return met
+
+    def _route(self) -> None:
+        """Route the trials told since."""
+        tree, first = self.tree, len(self._routed)
+        if first < len(self.history):
+            good = sides(tree, self.history.encodings[first:])
+            self._sides.append(good)
+            self._routed.append(visits(tree, good))
 
     def rewards(self) -> Floats:
         """One reward for each trial: [n]."""
@@ -105,11 +130,12 @@ class LaNAS(Optimiser):
         known = self._due(self._known, 100)
         if known > self._known:
             self._tree = self._learned(known)
-            self._routed = Rows((len(self._tree.parent),), np.float64)
+            nodes = len(self._tree.parent)
+            self._routed, self._sides = Rows((nodes,), np.float64), Rows((nodes,), np.bool_)
             self._known = known
         known = self._due(self._kernel_known, 10)  # it costs most and changes least
         if known > self._kernel_known and self.settings.draw == "improvement":
-            self._kernel = kernel_of(self.history, self._rewards(known), self.seed)
+            self._kernel = kernel_of(self.history, known, self.seed)
             self._kernel_known = known
 
     def _learned(self, known: int) -> Tree:
@@ -153,6 +179,7 @@ class Descent:
         self.c = search.settings.exploration * float(unit)
         self._counted = 0  # of what is taken, how many are in `visits`
         self._draws: dict[int, Uniform | Improvement] = {}
+        self._regions: dict[int, Region] = {}
         self.region = search.pool.region  # that the last proposal was drawn from
 
     def __call__(self, taken: Taken) -> Arch | None:
@@ -164,15 +191,21 @@ class Descent:
             if node not in self._draws:
                 self._draws[node] = self._draw(node)
             draw = self._draws[node]
-            arch, self.region, node = draw(taken), draw.region, int(self.tree.parent[node])
+            arch, self.region = draw(taken), self._regions[node]
+            node = int(self.tree.parent[node])
         return arch
 
     def _draw(self, node: int) -> Uniform | Improvement:
         """What proposes the architectures of a node's region."""
-        search, inside = self.search, self.search.pool.region & region(self.tree, node)
+        search, pool = self.search, self.search.pool
+        inside = pool.region & region(self.tree, node)
+        self._regions[node] = inside
         if (kernel := search.kernel) is None:
-            return Uniform(search.pool, inside, self.rng)
-        return Improvement(search.pool, search.history, inside, self.rng, kernel)
+            return Uniform(pool, inside, self.rng)
+        places = [Place(inside, search.met(node))]
+        if search.settings.scope == "both" and node:
+            places.append(Place(pool.region, search.met(0)))
+        return Improvement(pool, search.history, places, self.rng, kernel)
 
 
 def descend(tree: Tree, value: Floats, visits: Floats, c: float) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from lanas import own
-from lanas.costs import Budget
+from lanas.costs import Budget, Cost
 from lanas.errors import UserError
 from lanas.history import History
 from lanas.pool import ENUMERABLE, Predicate, pool_of
@@ -43,7 +43,7 @@ class Optimiser(ABC):
     the budgets, and none twice. UserError where nothing meets the budgets.
 
     settings: an object of `Settings`; the defaults where it is None.
-    score, objectives: see `History`.
+    score, objectives, costs: see `History`.
     predicates: budgets on costs that are no sums, each canonical archs [n, choices] to bool [n];
         they hold for every proposal. In a space of up to `enumerable` raw points each is asked once
         about everything inside the budgets, in a larger one about what is to be proposed.
@@ -63,13 +63,14 @@ class Optimiser(ABC):
         objectives: Sequence[str] = ("score",),
         predicates: Sequence[Predicate] = (),
         enumerable: int = ENUMERABLE,
+        costs: Sequence[Cost] = (),
     ) -> None:
         if settings is None:
             settings = self.Settings()
         if not isinstance(settings, self.Settings):
             raise TypeError(f"settings are {settings!r}, needed are {self.Settings.__name__}")
         self.space, self.settings, self.seed = space, settings, seed
-        self.history = History(space, objectives, score)
+        self.history = History(space, objectives, score, costs)
         self.pool = pool_of(self.history, within(space, budgets), predicates, enumerable)
         self.prepare()
 
@@ -211,6 +212,7 @@ def make(
     objectives: Sequence[str] = ("score",),
     predicates: Sequence[Predicate] = (),
     enumerable: int = ENUMERABLE,
+    costs: Sequence[Cost] = (),
 ) -> Optimiser:
     """An optimiser by its name, with `settings` by theirs; see `Optimiser` and `settings_of`."""
     return find(name)(
@@ -222,4 +224,5 @@ def make(
         objectives=objectives,
         predicates=predicates,
         enumerable=enumerable,
+        costs=costs,
     )

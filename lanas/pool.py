@@ -65,12 +65,18 @@ class Pool(ABC):
 
     @abstractmethod
     def unseen(
-        self, region: Region, taken: Taken, rng: np.random.Generator, sweeps: int = SWEEPS
+        self,
+        region: Region,
+        taken: Taken,
+        rng: np.random.Generator,
+        sweeps: int = SWEEPS,
+        members: Bools | None = None,
     ) -> Archs:
         """Distinct canonical architectures of a region, neither told nor taken: [n, choices].
 
         All where the space is listed, some where it is walked; none where there are no more. Each
-        may be proposed if `admits` says so.
+        may be proposed if `admits` says so. members: which trials meet the region's planes, bool
+        [n], where that is known.
         """
 
     @abstractmethod
@@ -158,7 +164,12 @@ class Listed(Pool):
         super().catch_up()
 
     def unseen(
-        self, region: Region, taken: Taken, rng: np.random.Generator, sweeps: int = SWEEPS
+        self,
+        region: Region,
+        taken: Taken,
+        rng: np.random.Generator,
+        sweeps: int = SWEEPS,
+        members: Bools | None = None,
     ) -> Archs:
         free = self._free & region.planes.contains(self._phi)  # the budgets are met
         free[self._rows(taken)] = False
@@ -204,13 +215,23 @@ class Walked(Pool):
         self._starts_phi = space.encode(self._starts)
 
     def unseen(
-        self, region: Region, taken: Taken, rng: np.random.Generator, sweeps: int = SWEEPS
+        self,
+        region: Region,
+        taken: Taken,
+        rng: np.random.Generator,
+        sweeps: int = SWEEPS,
+        members: Bools | None = None,
     ) -> Archs:
-        starts = self._members(region)
+        if not len(region):
+            for _ in range(WALKS):
+                found = self.new(self.space.sample(rng, CHAINS), region, taken)
+                if len(found):
+                    return found
+            return found
+        starts = self._members(region, members)
         if not len(starts):
             return starts
         states = starts[rng.integers(len(starts), size=CHAINS)][None]
-        sweeps = sweeps if len(region) else 1  # else each is a fresh sample
         for _ in range(WALKS):
             states = walk(self.space, region, states[-1], rng, sweeps)
             found = self.new(np.concatenate(states[sweeps // 2 :]), region, taken)
@@ -271,10 +292,11 @@ class Walked(Pool):
             "budgets meets the predicates; raise them"
         )
 
-    def _members(self, region: Region) -> Archs:
+    def _members(self, region: Region, members: Bools | None = None) -> Archs:
         """What is known to lie in a region inside the budgets: [n, choices]."""
         planes = region.planes  # the budgets are met
-        inside = self.budgets_met == len(self.region.budgets)
-        inside &= planes.contains(self.history.encodings)
+        if members is None:
+            members = planes.contains(self.history.encodings)
+        inside = members & (self.budgets_met == len(self.region.budgets))
         starts = self._starts[planes.contains(self._starts_phi)]
         return np.concatenate([starts, self.history.archs[inside]])

@@ -4,15 +4,19 @@ Each is made for one `ask` and then called once for every architecture, with wha
 Once it has answered None it does so for the rest of that `ask`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
+from numpy.typing import NDArray
 
+from lanas.costs import Bools
 from lanas.history import History
 from lanas.pool import Pool, Taken
 from lanas.region import Region, neighbours
-from lanas.space import Arch, Archs, Floats, as_tuples
-from lanas.surrogate import Kernel, expected_improvement, fit, learn_kernel, pick
+from lanas.space import Arch, Archs, as_tuples
+from lanas.surrogate import Believer, Kernel, Process, fit, learn_kernel, pick
 
 Proposer = Callable[[Taken], Arch | None]  # neither told nor taken; None where it knows no more
 
@@ -21,7 +25,8 @@ CANDIDATES = 2000  # whose improvement is compared, at most, in a space that is 
 NEAR = 256  # neighbours of the best that are candidates, at most
 SHORT_SWEEPS = 2  # of a walk whose states are only candidates
 PARENTS = 5  # the best trials near a region, whose neighbours are candidates
-BELIEVED = 50  # pending architectures that the Gaussian process takes into account, at most
+BELIEVED = 128  # pending architectures that the Gaussian process takes into account, at most
+LEAST_CHANCE = 0.02  # of no failure, whatever has been seen
 PATIENCE = 100  # architectures that predicates refuse, after which few are thought to hold
 
 
@@ -60,81 +65,127 @@ class Uniform:
         return self.pool.unseen(self.region, taken, self.rng)
 
 
-class Improvement:
-    """The candidate of a region with the greatest expected improvement.
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where to look: a region, and how many of its planes each trial told meets, int [n]."""
 
-    The Gaussian process with `kernel` is fitted to the trials nearest the region, those that meet
-    most of its rows, and the best of them. It takes what is taken to turn out as it predicts (the
-    kriging believer, Ginsbourger et al. 2010), so that a batch spreads.
+    region: Region
+    met: NDArray[np.int64]
+
+    @property
+    def members(self) -> Bools:
+        """Which trials meet all of its planes, [n]."""
+        return np.asarray(self.met == len(self.region.planes))
+
+
+class Improvement:
+    """The candidate with the greatest expected improvement, of a region or of several.
+
+    The Gaussian process with `kernel` is fitted to the trials nearest the first place, those that
+    meet most of its rows, and the best of them. It takes what is taken to turn out as it predicts,
+    so that a batch spreads (`Believer`). Where trials failed it is fitted to the others, and the
+    improvement is multiplied by the chance of no failure, which a second process learns from ones
+    and zeros (Gardner et al. 2014).
     """
 
     def __init__(
         self,
         pool: Pool,
         history: History,
-        region: Region,
+        places: Sequence[Place],
         rng: np.random.Generator,
         kernel: Kernel,
     ) -> None:
-        self.pool, self.region, self.rng = pool, region, rng
-        met = region.planes.met(history.encodings).sum(axis=1) + pool.budgets_met
-        nearest = np.lexsort((-history.rewards, -met))[:LEARNED]
-        self._process = fit(history.encodings[nearest], history.rewards[nearest], kernel)
-        self._rewards = history.rewards[nearest]
+        self.pool, self.places, self.rng = pool, places, rng
+        nearest = np.lexsort((-history.rewards, -(places[0].met + pool.budgets_met)))[:LEARNED]
+        good = nearest[np.isfinite(history.points[nearest, 0])]
+        learned = good if len(good) else nearest
+        targets = history.targets_of(len(history))
+        self._process = fit(history.inputs[learned], targets[learned], kernel)
+        self._works: Process | None = None
+        if 0 < len(good) < len(nearest):
+            works = np.isfinite(history.points[nearest, 0]).astype(float)
+            self._works = fit(history.inputs[nearest], works, kernel)
         self._best = float(self._process.smoothed.max())
         self._parents = history.archs[nearest[:PARENTS]]
-        self._found = pool.space.as_array([])  # candidates
+        self._read = history.read
+        self._found: list[Arch] = []  # candidates
+        self._open = np.zeros(0, dtype=bool)  # which of them are neither taken nor refused
         self._refused = 0  # by predicates, since one was proposed
         self._ended = False
+        self._counted = 0  # of what is taken, how many the candidates know of
+        self._index: dict[Arch, int] = {}
 
     def __call__(self, taken: Taken) -> Arch | None:
         while not self._ended:
-            self._found = self._found[[arch not in taken for arch in as_tuples(self._found)]]
-            if not len(self._found):
-                self._found = self._candidates(taken)
-                self._ended = not len(self._found)
+            self._take_in(taken)
+            if not self._open.any():
+                self._find(taken)
                 continue
-            values = self._values(taken)
-            while len(values):
+            values = self._believer.improvement(self._best) * self._chance
+            values = np.where(self._open, values, -np.inf)
+            while self._open.any():
                 best = pick(values, self.rng)
-                arch: Arch = tuple(self._found[best].tolist())
-                if self.pool.admits(arch):
+                values[best], self._open[best] = -np.inf, False
+                if self.pool.admits(self._found[best]):
                     self._refused = 0
-                    return arch
+                    return self._found[best]
                 self._refused += 1
-                values, self._found = np.delete(values, best), np.delete(self._found, best, axis=0)
         return None
 
-    def _values(self, taken: Taken) -> Floats:
-        """The expected improvement of each candidate, [n]."""
-        encoded = self.pool.space.encode(self._found)
-        known = self._process
-        mean, deviation = known.predict(encoded)
-        if taken:
-            believed = self.pool.space.encode(list(taken)[-BELIEVED:])
-            rewards = np.concatenate([self._rewards, known.predict(believed)[0]])
-            after = fit(np.concatenate([known.phi, believed]), rewards, known.kernel)
-            deviation = np.sqrt(known.variance / after.variance) * after.predict(encoded)[1]
-        return expected_improvement(mean, deviation, self._best)
+    def _take_in(self, taken: Taken) -> None:
+        """Candidates that were taken since the last call; most of them by this proposer."""
+        for arch in islice(taken, self._counted, None):
+            if (i := self._index.get(arch)) is not None:
+                self._open[i] = False
+                self._believer.take_candidate(i)
+            elif len(self._found):
+                self._believer.take(self._read(self.pool.space.as_array([arch])))
+        self._counted = len(taken)
+
+    def _find(self, taken: Taken) -> None:
+        """Look for candidates; the end where there are none."""
+        self._found = list(dict.fromkeys(as_tuples(self._candidates(taken))))
+        self._open = np.ones(len(self._found), dtype=bool)
+        self._index = {arch: i for i, arch in enumerate(self._found)}
+        self._ended = not self._found
+        if not self._ended:
+            believed = self.pool.space.as_array(list(taken)[-BELIEVED:])
+            archs = self.pool.space.as_array(self._found)
+            read = self._read(archs)
+            self._believer = Believer(self._process, read)
+            self._chance = np.ones(len(archs))
+            if self._works is not None:
+                self._chance = np.clip(self._works.predict(read)[0], LEAST_CHANCE, 1.0)
+            self._believer.take(self._read(believed))
+        self._counted = len(taken)
 
     def _candidates(self, taken: Taken) -> Archs:
-        """Unseen architectures of the region: a sample, and what differs from a parent in a choice.
+        """Unseen architectures of the places: a sample, and what differs from a parent in a choice.
 
         Of a small region that is listed, all. Where predicates refuse nearly all, such as they do
         not, so that this comes to an end.
         """
         if self._refused >= PATIENCE:
-            return self.pool.unseen_where_few_hold(self.region, taken, self.rng)
-        sample = self.pool.unseen(self.region, taken, self.rng, SHORT_SWEEPS)
-        if self.pool.listed and len(sample) <= CANDIDATES:
+            region = self.places[0].region
+            return self.pool.unseen_where_few_hold(region, taken, self.rng)
+        found = [self._sample(place, taken) for place in self.places]
+        return np.concatenate(found)
+
+    def _sample(self, place: Place, taken: Taken) -> Archs:
+        pool, region = self.pool, place.region
+        sample = pool.unseen(region, taken, self.rng, SHORT_SWEEPS, place.members)
+        if pool.listed and len(sample) <= CANDIDATES:
             return sample
         sample = sample[self.rng.permutation(len(sample))[:CANDIDATES]]
-        near = neighbours(self.pool.space, self._parents, self.rng, NEAR)
-        return np.concatenate([sample, self.pool.new(near, self.region, taken)])
+        near = neighbours(pool.space, self._parents, self.rng, NEAR)
+        return np.concatenate([sample, pool.new(near, region, taken)])
 
 
-def kernel_of(history: History, rewards: Floats, seed: int) -> Kernel:
-    """The kernel that the first trials teach by their rewards [known]; LEARNED of more, drawn."""
-    known = len(rewards)
-    some = np.random.default_rng((seed, known)).permutation(known)[:LEARNED]
-    return learn_kernel(history.encodings[some], rewards[some], history.space.columns)
+def kernel_of(history: History, known: int, seed: int) -> Kernel:
+    """The kernel that the first `known` trials without a failure teach; LEARNED of more, drawn."""
+    targets = history.targets_of(known)
+    works = np.flatnonzero(np.isfinite(history.points[:known, 0]))
+    those = works if len(works) else np.arange(known)
+    some = those[np.random.default_rng((seed, known)).permutation(len(those))[:LEARNED]]
+    return learn_kernel(history.inputs[some], targets[some], history.read.parts)

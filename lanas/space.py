@@ -26,12 +26,16 @@ class Choice:
     code: float [options, width], how each option enters the encoding; one-hot where not given.
     when: (name of an earlier choice, options of it under which this choice is active), or None
         for a choice that is always active. A layer past the stage's depth is inactive.
+    ordered: whether the options are steps of one quantity, least first or last: widths, depths,
+        kernel sizes, resolutions, thresholds. Neighbours are then thought to be more alike; the
+        encoding stays what it is.
     """
 
     name: str
     options: tuple[str, ...]
     code: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     when: tuple[str, tuple[str, ...]] | None = None
+    ordered: bool = False
 
     def __post_init__(self) -> None:
         code = np.asarray(self.code, dtype=float)
@@ -81,6 +85,7 @@ class Space:
                     "options": list(choice.options),
                     "code": choice.code.tolist(),
                     "when": None if choice.when is None else [choice.when[0], [*choice.when[1]]],
+                    "ordered": choice.ordered,
                 }
                 for choice in self.choices
             ],
@@ -314,6 +319,7 @@ def space_from_data(data: Any) -> Space:
                 tuple(map(str, item["options"])),
                 np.array(item["code"], dtype=float),
                 None if item["when"] is None else (item["when"][0], tuple(item["when"][1])),
+                bool(item.get("ordered", False)),  # not kept before version 0.2.0
             )
             for item in data["choices"]
         ]

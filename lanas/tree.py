@@ -81,7 +81,16 @@ def learn(phi: Floats, reward: Floats, height: int, min_trials: int) -> Tree:
 
 def route(tree: Tree, phi: Floats) -> NDArray[np.bool_]:
     """Which nodes each encoding [n, width] visits on its way from root to leaf: bool [n, nodes]."""
-    good = phi @ tree.weights.T >= tree.thresholds
+    return visits(tree, sides(tree, phi))
+
+
+def sides(tree: Tree, phi: Floats) -> NDArray[np.bool_]:
+    """Which planes each encoding [n, width] is on the good side of: bool [n, nodes]."""
+    return np.asarray(phi @ tree.weights.T >= tree.thresholds)
+
+
+def visits(tree: Tree, good: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """As `route`, of what `sides` gave: bool [n, nodes]."""
     visited = np.zeros(good.shape, dtype=bool)
     visited[:, 0] = True
     for node, (better, worse) in enumerate(tree.children):

@@ -130,7 +130,7 @@ def test_a_wrong_setting_is_one_line(name: str, given: dict[str, Any], message: 
 def test_settings_reach_the_optimiser_and_a_preset_gives_way_to_them() -> None:
     made = lanas.make("lanas", toys.mixed(), settings={"initial": 3}, preset="paper")
     assert isinstance(made, LaNAS)
-    paper = LaNASSettings("uniform", initial=3, select=50, exploration=0.1, reward="raw")
+    paper = LaNASSettings("uniform", "leaf", initial=3, select=50, exploration=0.1, reward="raw")
     assert made.settings == paper
     assert lanas.make("lanas", toys.mixed(), settings={"exploration": 1}).settings == LaNASSettings(
         exploration=1
@@ -276,7 +276,8 @@ def test_proposals_lie_in_the_region_that_they_were_drawn_from() -> None:
     space = toys.mixed()
     budget = toys.some_budget(space, 3, 0.35, pairs=True)
     for enumerable in (10**5, 0):
-        optimiser = LaNAS(space, [budget], seed=3, enumerable=enumerable)
+        settings = LaNASSettings(scope="leaf")
+        optimiser = LaNAS(space, [budget], settings, seed=3, enumerable=enumerable)
         toys.search(optimiser, MIXED, 40, batch=8)
         found = proposals(optimiser, 8)
         assert [arch for arch, _ in found] == optimiser.ask(8)
@@ -296,7 +297,7 @@ def test_relearns_only_after_every_select_trials() -> None:
 def test_a_batch_spreads_over_leaves() -> None:
     """Virtual loss: without it one state leads to one leaf, which holds more than is asked."""
     space, rng = toys.plain(), np.random.default_rng(0)
-    optimiser = LaNAS(space, (), LaNASSettings(height=2, exploration=1.0))
+    optimiser = LaNAS(space, (), LaNASSettings(scope="leaf", height=2, exploration=1.0))
     optimiser.tell([toys.scored(arch, rng.normal()) for arch in as_tuples(space.sample(rng, 60))])
     regions = [region for _, region in proposals(optimiser, 60)]
     assert regions[0].contains(space, space.enumerate()).sum() > 120
@@ -307,7 +308,9 @@ def test_an_exhausted_leaf_gives_way_to_its_parent() -> None:
     """All of the best leaf is told: what comes next is in the parent's region, not in the leaf."""
     space = toys.plain(choices=4, options=3)
     table = toys.with_pairs(space, seed=0)
-    settings = LaNASSettings(initial=30, select=1000, height=2, min_trials=3, exploration=0.0)
+    settings = LaNASSettings(
+        scope="leaf", initial=30, select=1000, height=2, min_trials=3, exploration=0.0
+    )
     optimiser = LaNAS(space, (), settings)
     toys.search(optimiser, table, 30)
     ((_, leaf),), depth = proposals(optimiser, 1), 2

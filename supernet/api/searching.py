@@ -222,6 +222,7 @@ def _optimiser(problem: Problem, args: SearchSettings) -> Optimiser:
         score=problem.score,
         objectives=objectives(args, problem.costs),
         predicates=problem.predicates,
+        costs=tuple(problem.counted.values()),
     )
 
 

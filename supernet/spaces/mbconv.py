@@ -53,11 +53,11 @@ def space(depth: Sequence[int] = LAYERS, resolutions: Sequence[int] = RESOLUTION
         raise UserError(
             f"resolutions {resolutions}: give a list of whole numbers of pixels, such as [96, 128]"
         )
-    choices = [Choice("resolution", tuple(str(side) for side in sorted(set(given))))]
+    choices = [Choice("resolution", tuple(map(str, sorted(set(given)))), ordered=True)]
     blocks = tuple(f"k{kernel}e{expansion}" for kernel in KERNELS for expansion in EXPANSIONS)
     for stage, most in enumerate(depth, 1):
         depths = tuple(str(layers) for layers in range(min(2, most), most + 1))
-        choices.append(Choice(f"depth{stage}", depths))
+        choices.append(Choice(f"depth{stage}", depths, ordered=True))
         for layer in range(1, most + 1):
             deep = tuple(layers for layers in depths if int(layers) >= layer)
             when = None if deep == depths else (f"depth{stage}", deep)

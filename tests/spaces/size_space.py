@@ -18,7 +18,9 @@ from supernet.network import NetworkSpec
 LAYERS, HALVING = 5, (1, 3)
 CHANNELS = tuple(str(channels) for channels in range(8, 65, 8))
 
-space = Space("size_space", tuple(Choice(f"channels{n}", CHANNELS) for n in range(LAYERS)))
+space = Space(
+    "size_space", tuple(Choice(f"channels{n}", CHANNELS, ordered=True) for n in range(LAYERS))
+)
 
 
 class Block(nn.Module):

@@ -27,12 +27,15 @@ EMBEDDINGS, HEADS, HIDDEN, DEPTHS = ("8", "12", "16"), ("1", "2", "4"), ("8", "1
 
 def space() -> Space:
     """Embedding, depth, and the heads and hidden size of each layer that the depth has."""
-    choices = [Choice("embedding", EMBEDDINGS), Choice("depth", tuple(DEPTHS))]
+    choices = [
+        Choice("embedding", EMBEDDINGS, ordered=True),
+        Choice("depth", tuple(DEPTHS), ordered=True),
+    ]
     for layer in range(1, len(DEPTHS) + 1):
         deep = tuple(depth for depth in DEPTHS if int(depth) >= layer)
         when = None if layer == 1 else ("depth", deep)
-        choices.append(Choice(f"heads{layer}", HEADS, when=when))
-        choices.append(Choice(f"hidden{layer}", HIDDEN, when=when))
+        choices.append(Choice(f"heads{layer}", HEADS, when=when, ordered=True))
+        choices.append(Choice(f"hidden{layer}", HIDDEN, when=when, ordered=True))
     return Space("transformer", tuple(choices))
 
 
