@@ -46,8 +46,9 @@ def main() -> None:
     from supernet.report.checks import checks_table
     from supernet.report.tables import console, failures, meant, result_table
 
-    console().print(result_table(found.optimiser, found.trials, measure=found.measure))
-    for line in [meant(found.score), failures(found.trials), *found.optimiser.in_words(3)]:
+    console().print(result_table(found.optimiser, found.trials, over=found.over))
+    lines = [meant(found.score), failures(found.trials), *found.notes]
+    for line in [*lines, *found.optimiser.in_words(3)]:
         if line:
             say(line)
     if found.checked is not None:

@@ -24,7 +24,8 @@ from lanas.trust import require_named
 
 Settings = Mapping[str, Any]
 FLOOR = 1e-4  # the smallest error whose logarithm counts
-LOWER = frozenset({"loss", "macs", "params", "memory", "latency"})  # less is better, unless said
+# Less is better, unless it is said.
+LOWER = frozenset({"loss", "macs", "params", "memory", "latency", "energy"})
 
 
 class NotMeasured(KeyError):

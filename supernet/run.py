@@ -105,6 +105,10 @@ class SearchFolder:
         """What those that were trained say of the scores."""
         return self.path / "verdict.json"
 
+    def energy(self) -> Path:
+        """The energy that was measured when the search began."""
+        return self.path / "energy.json"
+
     @property
     def corrected(self) -> Path:
         """The score that the checks have corrected, where one won."""
@@ -271,6 +275,14 @@ class Run:
     def checks(self, key: str) -> Path:
         """Architectures trained alone by the schedule of which `key` is the digest."""
         return self.path / "checks" / f"{key}.jsonl"
+
+    def figures(self, name: str, key: str) -> Path:
+        """Times or energies of networks by the clock of which `key` is the digest, a line each."""
+        return self.path / name / f"{key}.jsonl"
+
+    def fit(self, name: str, key: str) -> Path:
+        """The fit to these figures."""
+        return self.path / name / f"{key}.json"
 
     def search(self, tag: str = "") -> SearchFolder:
         """The files of the search of a tag; UserError where the tag cannot name a folder."""

@@ -48,17 +48,23 @@ class OneOf:
 UNITS = {
     "": {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9},
     "ms": {"": 1.0, "ms": 1.0, "us": 1e-3, "s": 1e3},
+    "mJ": {"": 1.0, "mj": 1.0, "uj": 1e-3, "j": 1e3},
     "bytes": {"": 1.0, "b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9}
     | {"kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30},
 }
-EXAMPLES = {"": "40M, 300k or 1.5e6", "ms": "4, '4 ms' or '0.004 s'", "bytes": "12 MB or 12 MiB"}
+EXAMPLES = {
+    "": "40M, 300k or 1.5e6",
+    "ms": "4, '4 ms' or '0.004 s'",
+    "mJ": "12, '12 mJ' or '0.012 J'",
+    "bytes": "12 MB or 12 MiB",
+}
 
 
 @dataclass(frozen=True)
 class Amount:
     """A positive amount with a unit behind it: counts 40M, 300k; ms; bytes 12 MB, 12 MiB."""
 
-    unit: Literal["", "ms", "bytes"] = ""
+    unit: Literal["", "ms", "mJ", "bytes"] = ""
 
     def __str__(self) -> str:
         return f"a positive number such as {EXAMPLES[self.unit]}"

@@ -23,7 +23,7 @@ ROOMS = {
     "export": {"lanas", "run", "network", "data"},
     "spaces": {"lanas", "run", "network", "layers", "export"},
     "data": {"lanas", "settings", "process", "progress", "run"},
-    "score": {"lanas", "settings", "run", "progress", "network", "data", "layers"},
+    "score": {"lanas", "settings", "run", "progress", "network", "data", "layers", "export"},
     "training": {
         "lanas",
         "settings",
@@ -76,6 +76,8 @@ def files(name: str) -> list[Path]:
 def test_a_room_imports_from_those_below_it(name: str) -> None:
     assert files(name)
     for path in files(name):
+        if path.name == "__main__.py":  # a command, which may call the verbs
+            continue
         seen = {found for module in imported(path) if (found := room(module))}
         assert seen & (ROOMS.keys() | {"rules", "cli", "api"}) <= ROOMS[name] | {name}, path
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,8 +18,9 @@ from lanas.loop import Evaluator
 from lanas.own import is_named
 from lanas.pool import ENUMERABLE
 from lanas.scores import PLAIN, Score
-from lanas.space import Arch, Archs, Floats, Space, as_tuples
+from lanas.space import Archs, Floats, Space, as_tuples
 from supernet.api import common
+from supernet.api.timed import UNITS, Told, of_device
 from supernet.cli.settings import SearchSettings
 from supernet.report.budget import Limit
 from supernet.run import Run, SearchFolder, read_json, write_json
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from lanas.table import Table
     from supernet.data.sets import Data
     from supernet.network import Supernet
-    from supernet.score.latency import Fit
 
 SCORES = ("accuracy", "soft")
 
@@ -39,10 +39,10 @@ class Problem:
 
     budgets hold by construction where a cost is a sum of tables, predicates where not; limits:
     what those hold to. metric, soft, higher: what the task measures, and whether more of it is
-    better. score: what is maximised. measure: the real latency of an architecture in ms, where
-    there is a network. fitted: the latency that was measured for this search. counted: costs that
-    belong to the run. measured_by: what a measurement depends on beside its architecture.
-    median_macs: of the space, what a prior of size counts from.
+    better. score: what is maximised. told: latency and energy, where the search has to do with
+    them, and what measures them. counted: costs that belong to the run. measured_by: what a
+    measurement depends on beside its architecture. median_macs: of the space, what a prior of size
+    counts from.
     """
 
     space: Space
@@ -56,8 +56,7 @@ class Problem:
     budgets: tuple[Budget, ...] = ()
     predicates: Sequence[Any] = ()
     limits: Sequence[Limit] = ()
-    measure: Callable[[Arch], float] | None = None
-    fitted: "Fit | None" = None
+    told: Sequence[Told] = ()
     counted: dict[str, Cost] = field(default_factory=dict)
     median_macs: float | None = None
 
@@ -65,10 +64,12 @@ class Problem:
         """Put what was counted and measured on disk, so that a search that goes on has the same."""
         if self.counted and not run.costs_file.is_file():
             write_json(run.costs_file, {name: c.to_data() for name, c in self.counted.items()})
-        if self.fitted is not None:
-            from supernet.score.latency import save_fit
+        for each in self.told:
+            if each.fitted is not None:
+                from supernet.score.latency.fitting import save_fit
 
-            save_fit(folder.latency, self.fitted)
+                name = each.cost.name
+                save_fit(folder.latency if name == "latency" else folder.energy, each.fitted)
 
 
 def limits(args: SearchSettings) -> dict[str, float]:
@@ -77,6 +78,7 @@ def limits(args: SearchSettings) -> dict[str, float]:
         "macs": args.max_macs,
         "params": args.max_params,
         "latency": args.max_latency,
+        "energy": args.max_energy,
         "memory": args.max_memory,
     }
     return {name: limit for name, limit in given.items() if limit is not None}
@@ -146,7 +148,6 @@ def of_supernet(run: Run, args: SearchSettings, device: str, folder: SearchFolde
     from supernet.export.formats import load_weights
     from supernet.score.counted import median_of
     from supernet.score.inherited import SupernetEvaluator
-    from supernet.score.latency import measure
     from supernet.score.memory import PeakMemory
 
     data = common.load_data(run, device, args.workers, read_splits(run.splits_file), args.data)
@@ -156,14 +157,14 @@ def of_supernet(run: Run, args: SearchSettings, device: str, folder: SearchFolde
     load_weights(supernet, run.weights)
     supernet.to(device)
     costs = _costs(run, supernet, data)
-    objectives(args, [*costs, "memory", "latency"])
-    fitted = None
-    if wants_latency := "latency" in (*args.objective, *limits(args)):
-        costs["latency"], fitted = _latency(args, supernet, folder, costs["macs"])
-
-    def real(arch: Arch) -> float:
-        return measure(supernet, supernet.input_shape(arch), args.latency_batch, arch)["median_ms"]
-
+    objectives(args, [*costs, "memory", *UNITS])
+    told = [
+        of_device(name, run, args, supernet, folder, costs["macs"], device, limits(args).get(name))
+        for name in UNITS
+        if name in (*args.objective, *limits(args))
+    ]
+    counted = dict(costs)
+    costs |= {each.cost.name: each.cost for each in told}
     most, images = limits(args), args.calibration_images
     memory, median = PeakMemory(supernet), median_of(supernet.space, costs["macs"])
 
@@ -185,9 +186,8 @@ def of_supernet(run: Run, args: SearchSettings, device: str, folder: SearchFolde
         within(supernet.space, costs, most),
         () if most_memory is None else (memory.within(most_memory),),
         () if most_memory is None else (Limit("memory", "bytes", peaks, most_memory, slow=True),),
-        measure=real if wants_latency else None,
-        fitted=fitted,
-        counted={name: costs[name] for name in costs if name != "latency"},
+        told=told,
+        counted=counted,
         median_macs=median,
     )
 
@@ -231,9 +231,8 @@ def _measured_by(
     kept = read_json(run.data_file)["digest"] if run.data_file.is_file() else None
     by: dict[str, Any] = {"supernet": digest_of_file(run.weights), "data": kept}
     by |= {"split": args.split, "calibration_images": args.calibration_images}
-    if "latency" in costs:
-        some = space.sample(np.random.default_rng(0), 32)
-        by["latency"] = costs["latency"](space, some).tolist()
+    some = space.sample(np.random.default_rng(0), 32)
+    by |= {name: costs[name](space, some).tolist() for name in UNITS if name in costs}
     return by
 
 
@@ -244,27 +243,6 @@ def digest_of_file(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
-
-
-def _latency(
-    args: SearchSettings, supernet: "Supernet", folder: SearchFolder, macs: Cost
-) -> "tuple[Cost, Fit | None]":
-    """Latency on this device: read from a table, measured, or as it was when the search began."""
-    from supernet.score.latency import fit, load_fit, read_table
-
-    if args.latency_table:
-        return read_table(Path(args.latency_table), supernet.space), None
-    if folder.latency.is_file():
-        fitted = load_fit(folder.latency, supernet.space)
-    else:
-        common.say(f"measuring latency, batch {args.latency_batch}, on this device")
-        fitted = fit(supernet, batch=args.latency_batch, seed=args.seed, macs=macs)
-    common.say(
-        f"latency, a sum over choices, of {fitted.measured} architectures measured: off by "
-        f"{100 * fitted.median_error:.1f} % in the median and by {100 * fitted.max_error:.1f} % at "
-        "most on those held out"
-    )
-    return fitted.cost, fitted
 
 
 def within(space: Space, costs: dict[str, Cost], limits: dict[str, float]) -> tuple[Budget, ...]:

@@ -1,6 +1,6 @@
 """`supernet.search`: architectures scored with inherited weights, one after the other."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,14 @@ from supernet import spaces
 from supernet.api import common, trusted
 from supernet.api.checking import Checked, checked
 from supernet.api.problem import Problem, objectives, of_supernet, of_table
+from supernet.api.timed import (
+    Told,
+    front_within,
+    in_words,
+    limits_of,
+    measure_reported,
+    over_budget,
+)
 from supernet.cli.settings import CheckSettings, SearchSettings, identity
 from supernet.provenance import recorded
 from supernet.report.budget import left
@@ -32,7 +40,8 @@ from supernet.settings import given
 class Found:
     """A search: its trials, and what was best.
 
-    measure: the real latency of an architecture in ms, where the search had to do with latency.
+    over: architectures that exceed their budget by their own measured latency or energy; none of
+    them is reported. told: what measured these, where the search had to do with it.
     checked: what architectures that were trained alone say of the scores, where any were.
     """
 
@@ -41,32 +50,32 @@ class Found:
     trials: Sequence[Trial]
     score: Score
     optimiser: Optimiser
-    measure: Callable[[Arch], float] | None = None
+    over: frozenset[Arch] = frozenset()
+    told: Sequence[Told] = ()
     checked: Checked | None = None
 
     @property
     def ranking(self) -> list[Row]:
-        """Trials with their numbers and scores, best first; failed ones are left out."""
-        return ranked(self.trials, self.score)
+        """Trials with their numbers and scores, best first; without failed ones and `over`."""
+        return [r for r in ranked(self.trials, self.score) if r.trial.arch not in self.over]
 
     @property
     def best(self) -> Arch:
-        """The architecture of the best trial; UserError where every trial failed."""
+        """The architecture of the best trial; UserError where every trial failed or is over."""
         if not self.ranking:
-            raise UserError(f"{self.folder.trials} has no trial with a score")
+            over = ", nor one within its budget by its own figure" if self.over else ""
+            raise UserError(f"{self.folder.trials} has no trial with a score{over}")
         return self.ranking[0].trial.arch
 
     @property
     def front(self) -> list[Trial]:
         """The trials that no other beats in every objective."""
-        import numpy as np
+        return [self.trials[i] for i in front_within(self.trials, self.optimiser, self.over)]
 
-        from lanas.pareto import front
-
-        points = self.optimiser.history.points
-        finite = np.isfinite(points).all(axis=1)
-        on_front = front(points) & finite
-        return [trial for trial, there in zip(self.trials, on_front, strict=True) if there]
+    @property
+    def notes(self) -> list[str]:
+        """Lines on what measured latency and energy, and what it left out."""
+        return in_words(self.told, self.trials, self.over)
 
 
 def told(run: Run, tag: str = "", score: str | None = None) -> tuple[list[Trial], Score]:
@@ -116,6 +125,8 @@ def rescore(
     searched = read_search(folder.path, trust=trust)
     by = score_of(searched, score, size_prior, trust=trust)
     ranking = rescored(searched, by)
+    over = over_budget(searched.trials, limits_of(searched))
+    ranking = [row for row in ranking if row.trial.arch not in over]
     return Rescored(by, ranking, searched.trials, keep(searched, by, ranking))
 
 
@@ -146,12 +157,12 @@ def search(run: str | Path | Run, **settings: Any) -> Found:
         log.check(problem.space)
         with recorded(run, "search", tag=args.tag, device=ready.device, seed=args.seed):
             _loop(problem, optimiser, log, args)
+            over = measure_reported(problem.told, optimiser, log, problem.score)
         if (learned := optimiser.learned()) is not None:
             write_json(folder.tree, learned)
         judged = checked(run, problem, log, folder, args, ready.device)
-    return Found(
-        folder, problem.space, log.trials, problem.score, optimiser, problem.measure, judged
-    )
+    about = folder, problem.space, log.trials, problem.score, optimiser
+    return Found(*about, over, problem.told, judged)
 
 
 @dataclass(frozen=True)
@@ -193,6 +204,7 @@ def prepared(run: str | Path | Run, settings: dict[str, Any]) -> Prepared:
 ELSEWHERE = {"rescore": "supernet.rescore", "tags": "supernet.runs.searches"}
 APART = (  # do not make another search
     *("trials", "tag", "tags", "data", "parallel", "rescore", "score"),
+    *("latency_archs", "inexact_budget"),
     *(field.name for field in fields(CheckSettings)),
 )
 

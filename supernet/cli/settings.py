@@ -147,7 +147,8 @@ class OptimiserSettings:
     """settings of the search method beside its preset, as initial=15,exploration=0.2
     (docs/commands.md)"""
     objective: tuple[str, ...] = ()
-    """accuracy, macs, params, memory or latency; twice for a Pareto front; none: accuracy"""
+    """accuracy, macs, params, memory, latency or energy; twice for a Pareto front; none:
+    accuracy"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,12 +161,22 @@ class BudgetSettings:
     """largest number of parameters, such as 300k"""
     max_latency: Annotated[float | None, Amount("ms")] = None
     """largest latency on this device, in ms or such as '4 ms'"""
+    max_energy: Annotated[float | None, Amount("mJ")] = None
+    """largest energy of a forward pass, in mJ or such as '12 mJ', where this device tells it"""
     max_memory: Annotated[float | None, Amount("bytes")] = None
     """largest peak of activation memory for one image in float32, such as '2 MB'"""
+    latency_engine: Literal["onnxruntime", "onnxruntime-cuda", "torch-compile"] | None = None
+    """what runs the networks that are timed: onnxruntime (null) on the processor,
+    onnxruntime-cuda, or torch-compile on --device"""
     latency_batch: Count = 1
-    """images in a forward pass whose latency is measured"""
+    """images in a forward pass whose latency or energy is measured"""
+    latency_archs: Count | None = None
+    """networks that are timed to predict all others; null: 1.5 for each column of the encoding,
+    at least 100"""
     latency_table: str | None = None
-    """CSV file of choice,option,ms in place of measurements on this device"""
+    """CSV file of another device's times in place of measurements on this one (docs/latency.md)"""
+    inexact_budget: bool = False
+    """keep a budget on a latency or energy whose predictions are off by more than 25 percent"""
 
 
 @dataclass(frozen=True, kw_only=True)

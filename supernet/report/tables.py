@@ -39,6 +39,9 @@ COSTS = {
     "params": Shown("k params", 1e-3),
     "memory": Shown("MiB", 2.0**-20),
     "latency": Shown("ms"),
+    "measured_latency": Shown("ms measured"),
+    "energy": Shown("mJ"),
+    "measured_energy": Shown("mJ measured"),
 }
 METRICS = {
     "accuracy": Shown("val %", 100, 2),
@@ -68,19 +71,22 @@ def result_table(
     trials: Sequence[Trial],
     *,
     metrics: Mapping[str, Shown] = METRICS,
-    measure: Callable[[Arch], float] | None = None,
+    over: frozenset[Arch] = frozenset(),
     most: int = 10,
 ) -> Table:
     """The best trials in words, with scores and what was measured; or the Pareto front.
 
     optimiser: it was told these trials; what it maximises is the score. metrics: how measurements
-    are printed that are no costs. measure: real latency in ms of those shown.
+    are printed that are no costs. over: architectures that are left out, since they exceed a budget
+    by their own figure.
     """
     points, score = optimiser.history.points, optimiser.history.score
-    scored = np.asarray(np.isfinite(points).all(axis=1))
+    within = np.array([trial.arch not in over for trial in trials], dtype=bool)
+    scored = np.asarray(np.isfinite(points).all(axis=1)) & within
     title = f"best {min(most, int(scored.sum()))} of {len(trials)} trials"
     if points.shape[1] > 1:
-        scored &= front(points)
+        there = np.flatnonzero(scored)
+        scored[there] = front(points[there])
         title = f"Pareto front: {int(scored.sum())} of {len(trials)} trials"
         order = np.lexsort((cheapest(trials), -points[:, 0])).tolist()
     else:
@@ -92,7 +98,7 @@ def result_table(
         title += f", {most} shown" if points.shape[1] > 1 else ""
     scores = optimiser.history.scores
     rows = [Row(i, trials[i], float(scores[i])) for i in order]
-    return _table(title, rows, score, optimiser.space.words, metrics, measure)
+    return _table(title, rows, score, optimiser.space.words, metrics)
 
 
 def ranking_table(
@@ -114,7 +120,6 @@ def _table(
     score: Score,
     words: Callable[[Arch], str],
     metrics: Mapping[str, Shown],
-    measure: Callable[[Arch], float] | None = None,
 ) -> Table:
     """A line a trial: number, score, what was measured beside it, and the architecture."""
     table = Table(title=Text(plain(title)))
@@ -123,13 +128,12 @@ def _table(
     columns = [shown(name, metrics) for name in names]
     own = shown_score(score, metrics)
     heads = ["trial", own.head, *(column.head for column in columns)]
-    for head in [*heads, *(["ms measured"] if measure else [])]:
+    for head in heads:
         table.add_column(Text(plain(head)), justify="right")
     table.add_column("architecture", overflow="fold")
     for row in rows:
         measured = row.trial.measured
         cells = [column(measured.get(name)) for name, column in zip(names, columns, strict=True)]
-        cells += [f"{measure(row.trial.arch):.3f}"] if measure else []
         said = words(row.trial.arch).replace(",", ", ")
         # as Text: words such as mb[e6] are no markup
         table.add_row(str(row.number), own(row.score), *cells, Text(plain(said)))

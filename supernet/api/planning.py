@@ -1,0 +1,85 @@
+"""Networks as files to be timed on another device, with the script that times them."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from lanas.errors import UserError
+from lanas.space import Arch, arch_id, as_tuples
+from supernet.api import common
+from supernet.api.timed import digest_of_networks
+from supernet.progress import Progress, duration
+from supernet.run import Run, atomic, write_json
+
+SCRIPT = "time_networks.py"
+
+
+def plan(
+    run: str | Path | Run,
+    out: str | Path,
+    *,
+    archs: int | None = None,
+    batch: int = 1,
+    search_tag: str | None = None,
+    best: int = 10,
+) -> Path:
+    """Write networks of a run as ONNX files to `out`, and a script that times them there.
+
+    archs: how many; None for as many as the space needs. batch: images in a forward pass.
+    search_tag: in place of these the `best` of that search ("" for the search without a tag), so
+    that what is reported was timed on the device as well. What is written is not written again.
+    Returns the folder. UserError where the run has no supernet, or archs are too few to be fitted.
+    """
+    from supernet import spaces
+    from supernet.score.latency import design, files
+
+    run, out = Run.open(run), Path(out)
+    run.require_supernet()
+    for name, value in (("--batch", batch), ("--best", best)):
+        if value < 1:
+            raise UserError(f"{name} {value}: give 1 or more")
+    supernet = spaces.build(*spaces.kept(run.config["network"], run.path, None)).eval()
+    space = supernet.space
+    if search_tag is None:
+        chosen = as_tuples(design.chosen(space, design.number(space, archs)))
+    else:
+        chosen = _best(run, search_tag, best)
+    about = {"space": digest_of_networks(supernet), "batch": batch}
+    _same(out, about)
+    left = [arch for arch in chosen if not (out / f"{arch_id(arch)}.onnx").exists()]
+    with Progress("writing", len(left), state="ONNX files") as line:
+        began = time.perf_counter()
+        for count, arch in enumerate(left, 1):
+            files.write(supernet, arch, out / f"{arch_id(arch)}.onnx", batch)
+            line.update(count)
+            if count == 1:  # which imports what exports as well
+                began = time.perf_counter()
+            if count == 4:
+                said = duration((time.perf_counter() - began) / 3 * len(left))
+                common.say(f"writing {len(left)} networks to {out}, about {said}")
+    with atomic(out / SCRIPT) as file:
+        file.write((Path(files.__file__).parent / SCRIPT).read_bytes())
+    write_json(out / "plan.json", {**about, "files": [f"{arch_id(arch)}.onnx" for arch in chosen]})
+    return out
+
+
+def _best(run: Run, tag: str, best: int) -> Sequence[Arch]:
+    """The best architectures of a search."""
+    from supernet.api.searching import told
+    from lanas.rank import ranked
+
+    trials, score = told(run, tag)
+    if not (found := [row.trial.arch for row in ranked(trials, score)][:best]):
+        raise UserError(f"{run.search(tag).trials} has no trial with a score")
+    return found
+
+
+def _same(out: Path, about: dict[str, object]) -> None:
+    """UserError where a folder holds a plan of other networks."""
+    from supernet.run import read_json
+
+    if not (out / "plan.json").is_file():
+        return
+    kept = read_json(out / "plan.json")
+    if any(kept.get(name) != value for name, value in about.items()):
+        raise UserError(f"{out} holds a plan of another run or batch; give another folder by --out")
