@@ -22,8 +22,10 @@ from supernet import load
 from supernet.api.problem import within
 from supernet.export.formats import export
 from supernet.network import NetworkSpec, Supernet, extract
-from supernet.score import latency
 from supernet.score.counted import count, of_supernet
+from supernet.score.latency import design
+from supernet.score.latency.clock import Clock
+from supernet.score.latency.fitting import fit, load_fit, save_fit
 from supernet.spaces import build, mbconv
 from tests.scripts import answer
 
@@ -162,40 +164,24 @@ def test_costs_are_exact_at_each_resolution_and_so_are_budgets() -> None:
             within(space, costs, {name: least - 1})
 
 
-def test_a_latency_is_fitted_by_what_costs_macs_together(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_latency_is_fitted_by_what_costs_macs_together(tmp_path: Path) -> None:
     """A sum times a factor of the resolution: no sum of single choices; one kept is the same."""
     net = build(NetworkSpec("mbconv", (3, 32, 32), 7, 0.1, (1,) * 5, {"resolutions": [16, 32]}))
     space = net.space
     ms = np.random.default_rng(0).uniform(1, 2, space.width)
     ms[:2] = 0
-
-    def measured(net: Supernet, shape: object, batch: int, arch: Arch, **_: int) -> object:
-        return {"median_ms": (3 + space.encode([arch])[0] @ ms) * (1, 3.5)[arch[0]]}
-
-    monkeypatch.setattr(latency, "measure", measured)
+    archs = design.chosen(space, 200)
+    figures = (3 + space.encode(archs) @ ms) * np.where(archs[:, 0] == 0, 1, 3.5)
     macs = of_supernet(net, (3, 32, 32))["macs"]
-    alone = latency.fit(net, archs=200)
-    fitted = latency.fit(net, archs=200, macs=macs)
-    assert {len(term.choices) for term in alone.cost.terms} == {1} and alone.max_error > 0.02
-    assert max(len(term.choices) for term in fitted.cost.terms) == 2 and fitted.max_error < 0.01
-    latency.save_fit(tmp_path / "latency.json", fitted)
-    again = latency.load_fit(tmp_path / "latency.json", space)
-    archs = space.sample(np.random.default_rng(1), 20)
-    assert np.array_equal(again.cost(space, archs), fitted.cost(space, archs))
+    clock = Clock("onnxruntime", "1", "a device", 1, 1)
+    fitted = fit(space, archs, figures, macs=macs, clock=clock)
+    assert max(len(term.choices) for term in fitted.cost.terms) == 2 and fitted.median_error < 0.01
+    save_fit(tmp_path / "latency.json", fitted)
+    again = load_fit(tmp_path / "latency.json", space)
+    some = space.sample(np.random.default_rng(1), 20)
+    assert np.array_equal(again.cost(space, some), fitted.cost(space, some))
     with pytest.raises(UserError, match="of another space"):
-        latency.load_fit(tmp_path / "latency.json", mbconv.space(resolutions=[16, 32, 48]))
-
-
-def test_latency_is_measured_at_the_own_resolution() -> None:
-    net = tiny([16, 32])
-    seen: list[Tensor] = []
-    net.conv_stem.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    net.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    arch = (0,) * len(net.space.choices)
-    latency.measure(net, net.input_shape(arch), 2, arch, runs=1, warmup=0)
-    assert [tuple(x.shape) for x in seen] == [(2, 3, 16, 16)] * 2
+        load_fit(tmp_path / "latency.json", mbconv.space(resolutions=[16, 32, 48]))
 
 
 # -- files ---------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """Networks as files to be timed on another device, with the script that times them."""
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from lanas.errors import UserError
@@ -63,13 +62,15 @@ def plan(
     return out
 
 
-def _best(run: Run, tag: str, best: int) -> Sequence[Arch]:
+def _best(run: Run, tag: str, best: int) -> list[Arch]:
     """The best architectures of a search."""
-    from supernet.api.searching import told
     from lanas.rank import ranked
+    from supernet.api.searching import exceeding, told
 
     trials, score = told(run, tag)
-    if not (found := [row.trial.arch for row in ranked(trials, score)][:best]):
+    over = exceeding(run, tag)
+    found = [row.trial.arch for row in ranked(trials, score) if row.trial.arch not in over][:best]
+    if not found:
         raise UserError(f"{run.search(tag).trials} has no trial with a score")
     return found
 

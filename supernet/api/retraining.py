@@ -76,7 +76,7 @@ def space_of(run: Run) -> Space:
 def _of_search(run: Run, arch: str, space: Space, search_tag: str, score: str | None) -> list[Arch]:
     """best, top:K or a trial's number, of a search that was made."""
     from lanas.rank import ranked
-    from supernet.api.searching import told
+    from supernet.api.searching import exceeding, told
 
     log, by = told(run, search_tag, score)
     if not log:
@@ -89,7 +89,8 @@ def _of_search(run: Run, arch: str, space: Space, search_tag: str, score: str | 
             raise UserError(f"--arch {arch}: trials are 0 to {len(log) - 1}")
         return [log[int(arch)].arch]
     count = int(arch.partition(":")[2] or 1)
-    found = [row.trial.arch for row in ranked(log, by)[:count]]
+    over = exceeding(run, search_tag)
+    found = [row.trial.arch for row in ranked(log, by) if row.trial.arch not in over][:count]
     path = run.search(search_tag).trials
     return _enough(arch, found, f"{path} has {len(found)} trials with a score")
 

@@ -91,6 +91,12 @@ def told(run: Run, tag: str = "", score: str | None = None) -> tuple[list[Trial]
     return searched.trials, score_of(searched, score, trust=run.trust)
 
 
+def exceeding(run: Run, tag: str = "") -> frozenset[Arch]:
+    """The architectures of a search that exceed a budget by their own measured figure."""
+    searched = read_search(run.search(tag).path)
+    return over_budget(searched.trials, limits_of(searched))
+
+
 # -- another score -----------------------------------------------------------------------------
 
 

@@ -92,7 +92,7 @@ def _judge(fitted: "Fit", limit: float | None, anyway: bool) -> None:
     if error > REFUSED and limit is not None and not anyway:
         raise UserError(
             f"--max-{name}: predictions are off by {100 * error:.0f} % in the median, too far for "
-            f"a budget; {do}; --inexact-budget true keeps it all the same"
+            f"a budget; {do}; --inexact-budget keeps it all the same"
         )
     common.say(f"{name} is predicted poorly: {do}. What is reported is measured all the same")
 
@@ -267,9 +267,7 @@ def measure_reported(
     return over
 
 
-def _measure(
-    told: Sequence[Told], log: SearchLog, number: int, line: Progress, count: int
-) -> bool:
+def _measure(told: Sequence[Told], log: SearchLog, number: int, line: Progress, count: int) -> bool:
     """Measure a trial and keep its figures; False where a table of a device does not have it."""
     trial = log.trials[number]
     found = {each.own_name: each.of(trial.arch) for each in told}

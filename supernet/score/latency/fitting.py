@@ -199,15 +199,15 @@ def _larger(
     if terms:
         yield Form(shares=(terms,), ridge=RIDGES[1])
     if together:
-        yield Form(shares=tuple((term,) for term in together), ridge=RIDGES[0])
-        yield Form(shares=tuple((term,) for term in together), ridge=RIDGES[1])
+        each = tuple((term,) for term in together)
+        yield from (Form(shares=each, ridge=ridge) for ridge in RIDGES)
     left = figures - single.fitted(space, archs, figures)(space, archs)
     pairs = _interacting(space, archs, left / figures)
     groups = [pairs[:count] for count in PAIRS if count <= len(pairs)]
     groups += [tuple(term.choices for term in together if len(term.choices) == 2)]
     for group in groups:
         if group and _covered(space, group, archs):
-            yield Form(groups=group, ridge=RIDGES[1])
+            yield from (Form(groups=group, ridge=ridge) for ridge in RIDGES)
 
 
 def _interacting(space: Space, archs: Archs, left: Floats) -> tuple[tuple[int, int], ...]:

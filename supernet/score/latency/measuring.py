@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from lanas.errors import UserError
-from lanas.lines import Lines, Record
+from lanas.files import Record
+from lanas.lines import Lines
 from lanas.space import Arch, Floats
 from lanas.trials import arch_of, number_of
 from supernet.progress import Progress, duration
