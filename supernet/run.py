@@ -105,6 +105,7 @@ class SearchFolder:
         """What those that were trained say of the scores."""
         return self.path / "verdict.json"
 
+    @property
     def energy(self) -> Path:
         """The energy that was measured when the search began."""
         return self.path / "energy.json"

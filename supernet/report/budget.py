@@ -43,7 +43,7 @@ class Range:
     exact: bool
 
     def __str__(self) -> str:
-        unit = f" {self.unit}" if self.unit in ("ms", "bytes") else ""
+        unit = f" {self.unit}" if self.unit in ("ms", "mJ", "bytes") else ""
         about = "" if self.exact else "about "
         ends = f"{number(self.low)} to {number(self.high)}"
         return f"{self.name} at most {number(self.most)}{unit}, of {about}{ends}"
