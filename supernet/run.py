@@ -90,10 +90,9 @@ class SearchFolder:
         """Every trial in the order in which it was told, a line each."""
         return self.path / "trials.jsonl"
 
-    @property
-    def latency(self) -> Path:
-        """The latency that was measured when the search began."""
-        return self.path / "latency.json"
+    def fit(self, name: str) -> Path:
+        """The fit of latency or energy that was there when the search began."""
+        return self.path / f"{name}.json"
 
     @property
     def checks(self) -> Path:
@@ -104,11 +103,6 @@ class SearchFolder:
     def verdict(self) -> Path:
         """What those that were trained say of the scores."""
         return self.path / "verdict.json"
-
-    @property
-    def energy(self) -> Path:
-        """The energy that was measured when the search began."""
-        return self.path / "energy.json"
 
     @property
     def corrected(self) -> Path:
@@ -278,12 +272,8 @@ class Run:
         return self.path / "checks" / f"{key}.jsonl"
 
     def figures(self, name: str, key: str) -> Path:
-        """Times or energies of networks by the clock of which `key` is the digest, a line each."""
+        """Times or energies of networks by the clock of this key; the fit beside it is `.json`."""
         return self.path / name / f"{key}.jsonl"
-
-    def fit(self, name: str, key: str) -> Path:
-        """The fit to these figures."""
-        return self.path / name / f"{key}.json"
 
     def search(self, tag: str = "") -> SearchFolder:
         """The files of the search of a tag; UserError where the tag cannot name a folder."""

@@ -108,5 +108,5 @@ def test_a_gpu_tells_millijoules_or_says_in_one_line_why_not(
     with pytest.raises(UserError, match=r"energy: this GPU does not tell it \(Not Supported"):
         Nvml()
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    with pytest.raises(UserError, match="energy: .* pip install nvidia-ml-py"):
+    with pytest.raises(UserError, match=r"energy: .* pip install nvidia-ml-py"):
         Nvml()

@@ -68,8 +68,7 @@ class Problem:
             if each.fitted is not None:
                 from supernet.score.latency.fitting import save_fit
 
-                name = each.cost.name
-                save_fit(folder.latency if name == "latency" else folder.energy, each.fitted)
+                save_fit(folder.fit(each.cost.name), each.fitted)
 
 
 def limits(args: SearchSettings) -> dict[str, float]:

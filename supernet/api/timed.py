@@ -141,7 +141,7 @@ def _of_machine(
     from supernet.score.latency.fitting import load_fit
 
     clock, measure = meter(name, args, supernet, device)
-    kept = folder.latency if name == "latency" else folder.energy
+    kept = folder.fit(name)
     if kept.is_file():
         fitted = load_fit(kept, supernet.space)
         if fitted.clock != clock:
@@ -198,7 +198,7 @@ def fitted_to(
     from supernet.score.latency.measuring import Figures, measured
 
     count = design.number(supernet.space, archs)
-    kept = run.fit(name, clock.key)
+    kept = run.figures(name, clock.key).with_suffix(".json")
     if kept.is_file():
         fitted = load_fit(kept, supernet.space)
         if fitted.clock == clock and (archs is None or fitted.measured >= archs):
