@@ -12,7 +12,7 @@ import torch
 
 from lanas.errors import UserError
 from lanas.space import Arch, Archs, Choice, Floats, Space, as_tuples
-from supernet.export.formats import to_onnx
+from supernet.export.graphs import to_onnx
 from supernet.network import NetworkSpec, Supernet
 from supernet.score.latency import design, files
 from supernet.score.latency.clock import ENGINES, Clock, Networks, clock_of, milliseconds, time_file

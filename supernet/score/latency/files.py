@@ -19,7 +19,8 @@ from torch import nn
 
 from lanas.errors import UserError, one_line
 from lanas.space import Arch
-from supernet.export.formats import Deployed, to_onnx
+from supernet.export.deployed import Normalised
+from supernet.export.graphs import to_onnx
 from supernet.network import Supernet, extract
 from supernet.run import atomic
 
@@ -31,7 +32,7 @@ def deployed(supernet: Supernet, arch: Arch) -> tuple[nn.Module, tuple[int, ...]
     """The network of `arch` as it is handed over, on the processor, and the shape of its input."""
     net = extract(supernet, arch).cpu().eval()
     shape = net.input_shape()
-    model = Deployed(net, torch.full(shape[:1], 0.5), torch.full(shape[:1], 0.25))
+    model = Normalised(net, torch.full(shape[:1], 0.5), torch.full(shape[:1], 0.25))
     return model.eval().to(memory_format=torch.contiguous_format), shape
 
 
