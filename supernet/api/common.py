@@ -13,11 +13,11 @@ from supernet.cli.settings import (
     TrainSettings,
     checked_sections,
 )
-from supernet.process import launched, rank
+from supernet.process import launched, local_rank, rank
 from supernet.run import Run
 from supernet.settings import given, make
 from supernet.spaces import own
-from supernet.training import devices
+from supernet.training import devices, nodes
 
 if TYPE_CHECKING:
     from supernet.data.sets import Data
@@ -58,6 +58,12 @@ def say_where_space_has_changed(run: Run) -> None:
         say(said)
 
 
+def join(args: TrainSettings | RetrainSettings) -> None:
+    """With --nodes take this process's place among those of all machines; else nothing."""
+    if args.nodes > 1:
+        nodes.join(args.nodes, args.devices)
+
+
 # -- device ------------------------------------------------------------------------------------
 
 
@@ -74,7 +80,7 @@ def device(args: DeviceSettings) -> str:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if launched() and name == "cuda":
-        return f"cuda:{rank()}"
+        return f"cuda:{local_rank()}"
     kind, _, index = name.partition(":")
     present = {"cpu": 1, "cuda": torch.cuda.device_count()}
     if present.get(kind, 0) and (not index or (index.isdecimal() and int(index) < present[kind])):
@@ -90,14 +96,16 @@ def on_several(
 
     UserError where this machine has too few devices, or they cannot share a batch.
     """
-    if args.devices == 1:
+    if args.processes == 1:
         return False
-    if launched():
+    if launched() and args.nodes == 1:
         devices.end_with_parent()
         return False
-    if args.batch_size % args.devices:
+    if args.batch_size % args.processes:
+        of = f" of --nodes {args.nodes}" if args.nodes > 1 else ""
         raise UserError(
-            f"--batch-size {args.batch_size} cannot be shared equally by --devices {args.devices}"
+            f"--batch-size {args.batch_size} cannot be shared equally by --devices "
+            f"{args.devices}{of}"
         )
     if ":" in args.device or args.device.isdecimal():
         raise UserError(f"--device {args.device} is one device; --devices {args.devices} need cuda")
@@ -108,6 +116,8 @@ def on_several(
         if args.device == "cuda" or here:
             if args.devices > here:
                 raise UserError(f"--devices {args.devices}: this machine has {here} of cuda")
+    if args.nodes > 1:
+        return False  # each process was started by the user's own launcher
     call = {"verb": verb, "run": str(run), "settings": values, "prog": sys.argv[0]}
     devices.launch([sys.executable, "-m", "supernet.api", json.dumps(call)], args.devices)
     return True
@@ -164,7 +174,7 @@ def training(
     from supernet.training.loop import Training
     from supernet.training.teachers import teacher_of
 
-    args.check(data, split, args.devices)
+    args.check(data, split, args.processes)
     strategy: strategies.Strategy
     if isinstance(args, TrainSettings):
         with own.rules_named(args.space):  # only a space of the user's own has costs that fail
@@ -179,5 +189,5 @@ def training(
         split=split,
         teacher=teacher_of(args, data, strategy.teaches, trust=args.trust),
         drop_path=drop_path,
-        devices=args.devices,
+        devices=args.processes,
     )

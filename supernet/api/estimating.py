@@ -116,10 +116,11 @@ def _nothing(path: Path, why: str) -> Estimate:
 
 
 def _alone(args: TrainSettings | RetrainSettings, make: Any, *given: Any, **more: Any) -> Any:
-    if args.devices > 1:
+    if args.processes > 1:
+        nodes = f" and --nodes {args.nodes}" if args.nodes > 1 else ""
         raise UserError(
-            f"--estimate measures one device: leave out --devices {args.devices}, which take at "
-            "best that share of its time"
+            f"--estimate measures one device: leave out --devices {args.devices}{nodes}, which "
+            "take at best that share of its time"
         )
     return make(*given, **more)
 

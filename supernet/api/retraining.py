@@ -121,6 +121,7 @@ def retrain(
     kept = trusted.defaults(run, "retrain", settings)
     args = common.settings(RetrainSettings, settings, kept)
     trusted.remember(args, settings)
+    common.join(args)
     run.require_supernet()
     archs = select(run, arch, **settings)
     if len(archs) > 1:
@@ -169,11 +170,11 @@ def _retrain(run: Run, args: RetrainSettings, arch: Arch, folder: NetworkFolder)
     splits = read_splits(run.splits_file)
     data = common.load_data(run, device, args.workers, splits, args.data)
     spec, copy = spaces.kept(run.config["network"], run.path, data.shape, trust=run.trust)
-    args.check(data, "train+val", args.devices)  # what is wrong is said first
+    args.check(data, "train+val", args.processes)  # what is wrong is said first
     with torch.device("meta"):
         alone = spaces.build(spec, copy, arch)
         check_extras(args, alone)
-        check_norms(alone, args.batch_size, args.devices)
+        check_norms(alone, args.batch_size, args.processes)
     result = read_json(folder.result) if folder.result.is_file() else {}
     forms = handover.asked_forms(args, alone, data.floats, result)
     if rank() == 0 and not result:
@@ -192,7 +193,7 @@ def _retrain(run: Run, args: RetrainSettings, arch: Arch, folder: NetworkFolder)
     module = None
     if not result:  # what is wrong with a teacher is said first, too
         module = common.training(net, data, args, "train+val", drop_path=args.drop_path)
-    where = {"device": device, "devices": args.devices, "threads": torch.get_num_threads()}
+    where = {"device": device, "devices": args.processes, "threads": torch.get_num_threads()}
     with lock(folder.path):
         trusted.keep(args, folder.path, APART)
         settle(folder.settings, kept)
@@ -231,6 +232,7 @@ def _begun(
         load_weights(whole, run.weights)
         net.load_state_dict(inherited(net, whole))
     return net
+    common.join(args)
 
 
 def check_extras(args: RetrainSettings, net: "Supernet") -> None:

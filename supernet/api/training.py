@@ -32,6 +32,7 @@ def train(run: str | Path | Run, *, config: str | Path | None = None, **settings
     path = run.path if isinstance(run, Run) else Path(run)
     recipe = [read_recipe(Path(config), TrainSettings)] if config else []
     args, kept = settings_and_config(common.settings(TrainSettings, settings, *recipe))
+    common.join(args)
     refuse_links_out(path)
     trusted.remember(args, _merged(recipe, settings))
     run = Run(path, kept, trust=True)  # what a call names runs
@@ -118,7 +119,7 @@ def _train(run: Run, args: TrainSettings, defaults: dict[str, Any]) -> None:
             f"supernet {net.space.name} of {net.space.size:,} architectures on {data.name}, "
             f"{data.task.name}: {len(data.splits['train'])} images, {device}, {args.epochs} epochs"
         )
-        where = {"device": device, "devices": args.devices, "threads": torch.get_num_threads()}
+        where = {"device": device, "devices": args.processes, "threads": torch.get_num_threads()}
         with recorded(run, "train_supernet", seed=args.seed, **where):
             fit(module, run.training, device=device)
             save_weights(net, run.weights)

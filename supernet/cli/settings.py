@@ -50,6 +50,13 @@ class DevicesSettings(DeviceSettings):
 
     devices: Count = 1
     """number of devices to train on (one process each); norms see their own share of a batch"""
+    nodes: Count = 1
+    """number of machines to train on, with --devices each; torchrun or srun starts the command"""
+
+    @property
+    def processes(self) -> int:
+        """That train together, on all machines."""
+        return self.devices * self.nodes
 
 
 @dataclass(frozen=True, kw_only=True)

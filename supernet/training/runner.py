@@ -29,24 +29,25 @@ from supernet.training.settings import PRECISIONS
 class OwnProcesses(LightningEnvironment):
     """The processes that `supernet.training.devices.launch` started, or this one alone.
 
-    Whatever torchrun or a job system says of others in the environment is not asked.
+    Whatever torchrun or a job system says of others in the environment is not asked, but where
+    `supernet.training.nodes.join` has.
     """
 
     creates_processes_externally = True
 
     def local_rank(self) -> int:
-        return process.rank()
+        return process.local_rank()
 
     def node_rank(self) -> int:
-        return 0
+        return process.node()
 
     @property
     def main_address(self) -> str:
-        return "127.0.0.1"
+        return process.address()[0]
 
     @property
     def main_port(self) -> int:
-        return process.port()
+        return process.address()[1]
 
 
 class SeveralDevices(DDPStrategy):
@@ -159,7 +160,8 @@ def trainer(folder: Path, epochs: int, device: str, precision: str, devices: int
         default_root_dir=folder,
         max_epochs=epochs,
         accelerator=kind,
-        devices=devices if devices > 1 else [int(index)] if index else 1,
+        num_nodes=process.nodes(),
+        devices=devices // process.nodes() if devices > 1 else [int(index)] if index else 1,
         strategy=SeveralDevices(cluster_environment=OwnProcesses()) if devices > 1 else "auto",
         precision=PRECISIONS[precision],  # type: ignore[arg-type]
         logger=_loggers(folder),
