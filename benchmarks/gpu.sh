@@ -81,11 +81,10 @@ rank() {
 
 case $part in
   steps)
-    for batch in $(full 128 512) $(small 16); do
-      stage "batch $batch" benchmarks/throughput.py --data "$CIFAR10" --device "$DEVICE" \
-        --batch "$batch" --masks 0 $(small --spaces macro --width 4 --archs 1 --repeats 1 --whole 1 \
-        --images 64 --calibration 64 --image-size 16)
-    done
+    stage steps benchmarks/throughput.py --captured --data "$CIFAR10" --device "$DEVICE" \
+      --val-fraction 0.1 --out "$OUT/steps.json" $(full --spaces macro nb201 nasnet mbconv \
+      --batches 128 512 --archs 4 --repeats 2) $(small --spaces macro --batches 16 --width 4 \
+      --archs 1 --repeats 1 --steps 2 --warm 2 --precision 32 --calibration 64 --image-size 16)
     ;;
   fast)
     supernet fast

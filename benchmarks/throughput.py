@@ -31,6 +31,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import throughput_gpu
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -304,10 +305,25 @@ def main() -> None:
     p.add_argument("--val-fraction", type=float, default=0.1)
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--captured", action="store_true", help="compare with captured networks")
+    p.add_argument("--batches", nargs="+", type=int, default=[128, 512], help="of --captured")
+    p.add_argument("--precision", default="bf16", help="of --captured: 32, tf32, bf16, fp16")
+    p.add_argument("--steps", type=int, default=30, help="of --captured: steps timed together")
+    p.add_argument("--warm", type=int, default=60, help="of --captured: random paths before")
+    p.add_argument("--eager", action="store_true", help="of --captured: train without capture")
+    p.add_argument("--out", default=None, help="of --captured: JSON file of all pairs")
     args = p.parse_args()
     torch.set_num_threads(1)
-    data = load(args.data, device=args.device, image_size=args.image_size,
-                val_fraction=args.val_fraction)  # fmt: skip
+
+    def loaded(size: int | None) -> Data:
+        return load(args.data, device=args.device, image_size=size,
+                    val_fraction=args.val_fraction)  # fmt: skip
+
+    if args.captured or args.device != "cpu":
+        sizes = {"mbconv": 224 if args.device != "cpu" else None}
+        throughput_gpu.main(lambda name: loaded(sizes.get(name, args.image_size)), args)
+        return
+    data = loaded(args.image_size)
     table = Table(title=f"{data.name}, {data.shape}, {args.device}, batch {args.batch}")
     for column in ("space", "what", "", "ms", "over", "ms", "ratio", "quartiles", "pairs"):
         table.add_column(column, justify="right" if column in ("ms", "ratio", "pairs") else "left")

@@ -30,6 +30,8 @@ FIRST = 10  # evaluations, after which a search of which all have failed stops
 class Evaluator(Protocol):
     """Architectures in, trials out, in any order: a table, a supernet on a device, a worker.
 
+    A call may set a device to work before it returns; the next architecture is then asked for
+    while the device is at it, where more than one is asked for at a time (`parallel`).
     What it raises makes a failed trial of the architecture; Unavailable says that the fault is not
     the architecture's.
     """
@@ -51,8 +53,10 @@ def search(
 
     optimiser: as it was made, without trials; it is told those of the log first. parallel: how many
     architectures are asked for at a time, by default one for each evaluator; it may differ from
-    that of the search so far. told: called with each new trial, when it is on disk. say: takes a
-    line when an evaluator is gone and others go on.
+    that of the search so far. What is known when the next is asked for depends on it alone, never
+    on time: of two for one evaluator, one is at work while the other is asked for. told: called
+    with each new trial, when it is on disk. say: takes a line when an evaluator is gone and others
+    go on.
 
     Raises Unavailable where the last evaluator is gone, AllFailed where the first ten evaluations,
     or all of fewer, failed, UserError where a trial lacks what the score needs.
@@ -65,6 +69,7 @@ def search(
     parallel = parallel or len(evaluators)
     with _team(evaluators, say) as team:
         while len(log) < trials:
+            _start(history, log, team, pending, trials - len(log))
             # Also of what only more trials will evaluate: a search that goes further is then one
             # that was that long from its start.
             room = parallel - len(pending)
@@ -87,24 +92,33 @@ def search(
 def _next(
     history: History, log: SearchLog, team: "Team | Alone", pending: Sequence[Arch], most: int
 ) -> Trial:
-    """The next of the pending trials to come back, as it stands in the measurements on disk.
-
-    most: evaluations at a time, at most: as many as there are trials left.
-    """
+    """The next of the pending trials to come back, as it stands in the measurements on disk."""
     while True:
-        log.measurements.refresh()
-        for arch in pending:
-            if team.has(arch):
-                continue
-            known = log.measurements.of(arch)  # by another search, or before a stop
-            if known is not None and known.error is None:
-                if lacks(known.measured, history.score, history.objectives) is None:
-                    return known
-            if team.free and team.at_work < most:
-                team.start(arch)
-        trial = team.wait()
+        known = _start(history, log, team, pending, most)
+        trial = known if known is not None else team.wait()
         if trial is not None:
-            return log.measurements.append(trial)
+            return trial if known is not None else log.measurements.append(trial)
+
+
+def _start(
+    history: History, log: SearchLog, team: "Team | Alone", pending: Sequence[Arch], most: int
+) -> Trial | None:
+    """Give evaluators work, or return the first of the pending trials that needs none.
+
+    Such a one was measured by another search, or before a stop. most: evaluations at a time, at
+    most: as many as there are trials left.
+    """
+    log.measurements.refresh()
+    for arch in pending:
+        if team.has(arch):
+            continue
+        known = log.measurements.of(arch)
+        if known is not None and known.error is None:
+            if lacks(known.measured, history.score, history.objectives) is None:
+                return known
+        if team.free and team.at_work < most:
+            team.start(arch)
+    return None
 
 
 def _stop_where_all_failed(log: SearchLog, least: int) -> None:
@@ -126,9 +140,24 @@ def _stop_where_all_failed(log: SearchLog, least: int) -> None:
 
 def evaluate(evaluator: Evaluator, arch: Arch) -> Trial:
     """The trial of one architecture, failed where the evaluator raises; Unavailable goes on."""
-    start = time.perf_counter()
+    return _end(arch, _begin(evaluator, arch), time.perf_counter())
+
+
+def _begin(evaluator: Evaluator, arch: Arch) -> Iterator[Trial] | Exception:
+    """The trials of one architecture, not waited for; or what the evaluator raised."""
     try:
-        found = list(evaluator([arch]))
+        return evaluator([arch])
+    except Unavailable:
+        raise
+    except Exception as error:
+        return error
+
+
+def _end(arch: Arch, begun: Iterator[Trial] | Exception, start: float) -> Trial:
+    try:
+        if isinstance(begun, Exception):
+            raise begun
+        found = list(begun)
         if [trial.arch for trial in found] != [arch]:
             raise ValueError(f"asked for {arch}, the evaluator gave {[t.arch for t in found]}")
         return finite(found[0])
@@ -160,14 +189,15 @@ class Alone:
         return self.arch == arch
 
     def start(self, arch: Arch) -> None:
-        """Evaluate this one next."""
-        self.arch = arch
+        """Begin with this one."""
+        self.arch, self.since = arch, time.perf_counter()
+        self.begun = _begin(self.evaluator, arch)
 
     def wait(self) -> Trial | None:
         """The trial; raises Unavailable where the evaluator is gone."""
         assert self.arch is not None
         arch, self.arch = self.arch, None
-        return evaluate(self.evaluator, arch)
+        return _end(arch, self.begun, self.since)
 
 
 Answer = tuple[int, Trial | Unavailable | BaseException]

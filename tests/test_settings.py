@@ -226,7 +226,7 @@ def test_help_shows_defaults_groups_and_what_is_allowed() -> None:
     command = [sys.executable, "retrain.py", "--help"]
     out = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
     assert "(default: 100)" in out, "its own, not that of the supernet"
-    assert "--precision 32|bf16|fp16" in out
+    assert "--precision 32|tf32|bf16|fp16" in out
     assert "\nTraining:\n" in out and "\nDevice (changes no result):\n" in out
 
 

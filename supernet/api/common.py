@@ -76,17 +76,29 @@ def device(args: DeviceSettings) -> str:
 
     if args.threads:
         torch.set_num_threads(args.threads)
-    name = f"cuda:{args.device}" if args.device.isdecimal() else args.device
+    if args.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
+        torch.use_deterministic_algorithms(True)
+    kind, count = accelerator()
+    name = f"{kind}:{args.device}" if args.device.isdecimal() else args.device
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if launched() and name == "cuda":
-        return f"cuda:{local_rank()}"
-    kind, _, index = name.partition(":")
-    present = {"cpu": 1, "cuda": torch.cuda.device_count()}
-    if present.get(kind, 0) and (not index or (index.isdecimal() and int(index) < present[kind])):
+        name = kind
+    if launched() and name == kind != "cpu":
+        return f"{kind}:{local_rank()}"
+    asked, _, index = name.partition(":")
+    present = {"cpu": 1, kind: count}
+    if asked in present and (not index or (index.isdecimal() and int(index) < present[asked])):
         return name
-    here = ", ".join(["auto", *(kind for kind, count in present.items() if count)])
+    here = ", ".join(["auto", *present])
     raise UserError(f"unknown device {args.device!r}; on this machine it is one of {here}")
+
+
+def accelerator() -> tuple[str, int]:
+    """What torch calls this machine's accelerator (cuda, mps, xpu) and how many; cpu where none."""
+    import torch
+
+    found = torch.accelerator.current_accelerator(check_available=True)
+    return ("cpu", 1) if found is None else (found.type, torch.accelerator.device_count())
 
 
 def on_several(
@@ -110,12 +122,12 @@ def on_several(
     if ":" in args.device or args.device.isdecimal():
         raise UserError(f"--device {args.device} is one device; --devices {args.devices} need cuda")
     if args.device != "cpu":
-        import torch
-
-        here = torch.cuda.device_count()
-        if args.device == "cuda" or here:
+        kind, here = accelerator()
+        if kind == "cpu":
+            kind, here = "cuda", 0
+        if args.device == kind or here:
             if args.devices > here:
-                raise UserError(f"--devices {args.devices}: this machine has {here} of cuda")
+                raise UserError(f"--devices {args.devices}: this machine has {here} of {kind}")
     if args.nodes > 1:
         return False  # each process was started by the user's own launcher
     call = {"verb": verb, "run": str(run), "settings": values, "prog": sys.argv[0]}

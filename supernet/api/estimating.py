@@ -137,7 +137,7 @@ def _of_training(
     epochs, done = module.settings.epochs, 0
     if (kept := checkpoint_in(folder, module.net)) is not None:
         done = int(torch.load(kept, map_location="cpu", weights_only=True)["epoch"]) + 1
-    steps = len(module.train_dataloader())
+    steps = len(module.train_dataloader().batches)
     found = measure(module, device)
     seconds = found.seconds * steps * (epochs * networks - done)
     of = f"{networks} networks, " * (networks > 1) + f"{epochs} epochs of {steps} steps"

@@ -202,7 +202,7 @@ def _retrain(run: Run, args: RetrainSettings, arch: Arch, folder: NetworkFolder)
         with recorded(run, "retrain", folder=folder.path.name, seed=args.seed, **where):
             if module is not None:
                 common.say(f"retraining {spaces.space_of(spec, copy).words(arch)}")
-                fit(module, folder.path, device=device)
+                fit(module, folder.path, device=device, capture=args.capture)
             if args.auxiliary:
                 net.remove_auxiliary()  # it has done its part
             if rank() == 0:  # the first of several devices measures and exports

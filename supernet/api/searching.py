@@ -162,7 +162,8 @@ def search(run: str | Path | Run, **settings: Any) -> Found:
         log = SearchLog(folder.path, Measurements(measured))  # read under its lock
         log.check(problem.space)
         with recorded(run, "search", tag=args.tag, device=ready.device, seed=args.seed):
-            _loop(problem, optimiser, log, args)
+            ahead = 1 if args.table or ready.device == "cpu" else 2
+            _loop(problem, optimiser, log, args, args.parallel or ahead)
             over = measure_reported(problem.told, optimiser, log, problem.score)
         if (learned := optimiser.learned()) is not None:
             write_json(folder.tree, learned)
@@ -253,7 +254,9 @@ def settings_of_optimiser(args: SearchSettings) -> dict[str, Any]:
     return found
 
 
-def _loop(problem: Problem, optimiser: Optimiser, log: SearchLog, args: SearchSettings) -> None:
+def _loop(
+    problem: Problem, optimiser: Optimiser, log: SearchLog, args: SearchSettings, parallel: int
+) -> None:
     """Ask, evaluate, put on disk, tell, until there are as many trials as were asked for."""
     from supernet.report.tables import progress
 
@@ -263,7 +266,7 @@ def _loop(problem: Problem, optimiser: Optimiser, log: SearchLog, args: SearchSe
             log,
             [problem.evaluate],
             args.trials,
-            parallel=args.parallel,
+            parallel=parallel,
             told=line.update,
             say=common.say,
         )

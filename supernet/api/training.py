@@ -121,7 +121,7 @@ def _train(run: Run, args: TrainSettings, defaults: dict[str, Any]) -> None:
         )
         where = {"device": device, "devices": args.processes, "threads": torch.get_num_threads()}
         with recorded(run, "train_supernet", seed=args.seed, **where):
-            fit(module, run.training, device=device)
+            fit(module, run.training, device=device, capture=args.capture)
             save_weights(net, run.weights)
 
 

@@ -26,13 +26,16 @@ class DeviceSettings:
     """Device (changes no result)"""
 
     device: str = "auto"
-    """auto, cpu, cuda, or N or cuda:N for the GPU of that number"""
+    """auto, cpu, or an accelerator of torch: cuda, mps, xpu; N or cuda:N is the one of that
+    number"""
     threads: Annotated[int, AtLeast(0)] = 0
     """threads of the processor; 0: as many as torch takes"""
     workers: Annotated[int, AtLeast(0)] = 2
     """processes that decode an image folder; 0: this one"""
     estimate: bool = False
     """say what this will take in time, memory and disk, by a few of its steps, and stop"""
+    deterministic: bool = False
+    """on a GPU, only operations that give the same bytes every time; slower (docs/results.md)"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +53,9 @@ class DevicesSettings(DeviceSettings):
 
     devices: Count = 1
     """number of devices to train on (one process each); norms see their own share of a batch"""
+    capture: bool = True
+    """on an NVIDIA or AMD GPU, capture the parts of a training step once and replay them: faster,
+    for some memory"""
     nodes: Count = 1
     """number of machines to train on, with --devices each; torchrun or srun starts the command"""
 
@@ -137,8 +143,9 @@ class OptimiserSettings:
     """architectures to score"""
     tag: str = ""
     """name of this search, to make another one in the same run; none: the run's first"""
-    parallel: Annotated[Count, Alias("batch")] = 1
-    """architectures asked for at a time; changes the order of trials, not what a search is"""
+    parallel: Annotated[Count | None, Alias("batch")] = None
+    """architectures asked for at a time; changes the order of trials, not what a search is; null:
+    1, and on a GPU 2, of which one is scored while the other is asked for"""
     seed: Annotated[int, AtLeast(0)] = 0
     """random seed"""
     optimiser: Annotated[

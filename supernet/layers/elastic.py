@@ -176,16 +176,13 @@ class ElasticBatchNorm2d(Sliced, nn.BatchNorm2d):
         channels = x.shape[1]
         if channels == self.num_features:
             return super().forward(x)
-        if self.training and not self.track_running_stats:  # while it is calibrated
-            weight, bias = self.weight[:channels], self.bias[:channels]
-            return F.batch_norm(x, None, None, weight, bias, True, 0.0, self.eps)
-        mean, var = self.running_mean, self.running_var
-        assert mean is not None and var is not None and self.num_batches_tracked is not None
-        if self.training:
+        mean, var, momentum = self.running_mean, self.running_var, self.momentum
+        assert mean is not None and var is not None
+        if self.training and self.num_batches_tracked is not None:  # None while it is calibrated
             self.num_batches_tracked.add_(1)
         # momentum=None, the cumulative average, counts batches, as nn.BatchNorm2d does.
-        momentum = self.momentum
         if momentum is None:
+            assert self.num_batches_tracked is not None
             momentum = 1 / float(self.num_batches_tracked) if self.training else 0.0
         return F.batch_norm(
             x,

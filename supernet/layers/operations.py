@@ -100,11 +100,21 @@ class DropPath(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rate = 0.0
+        self.rate: float | Tensor = 0.0
         self.generator: torch.Generator | None = None
 
+    def set(self, rate: float, generator: torch.Generator) -> None:
+        """Set both; on a GPU the rate is a tensor, which a captured forward pass reads."""
+        self.generator = generator
+        if isinstance(self.rate, Tensor) and self.rate.device == generator.device:
+            self.rate.fill_(rate)
+        elif generator.device.type != "cpu":
+            self.rate = torch.tensor(rate, device=generator.device)
+        else:
+            self.rate = rate
+
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.rate == 0:
+        if not self.training or (isinstance(self.rate, float) and self.rate == 0):
             return x
         keep = 1 - self.rate
         kept = x.new_empty(len(x), *[1] * (x.dim() - 1))

@@ -62,8 +62,9 @@ class Undisturbed:
 
 
 def _copy(to: list[Tensor], given: list[Tensor]) -> None:
-    if to:  # torch refuses an empty list
-        torch._foreach_copy_(to, given)
+    for dtype in {x.dtype for x in to}:  # of several types torch copies one by one
+        some = [(x, y) for x, y in zip(to, given, strict=True) if x.dtype == dtype]
+        torch._foreach_copy_([x for x, _ in some], [y for _, y in some])
 
 
 def calibration_batches(data: Data, batch: int, images: int) -> list[Tensor]:

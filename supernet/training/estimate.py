@@ -5,7 +5,6 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -13,7 +12,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from supernet.training.loop import Training
-from supernet.training.runner import trainer
+from supernet.training.runner import arithmetic, trainer
 
 WARM, FEWEST = 3, 5  # steps before the clock runs, and while it does
 SECONDS = 8.0  # that are measured, at most one step more
@@ -36,9 +35,8 @@ class _Clock(Callback):
     def __init__(self) -> None:
         self.steps, self.start, self.end = 0, 0.0, 0.0
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
-    ) -> None:
+    def step(self) -> None:
+        """After every step."""
         self.steps += 1
         if self.steps == WARM:
             self.start = _now()
@@ -53,13 +51,17 @@ class _Clock(Callback):
 def measure(module: Training, device: str) -> Steps:
     """Train `module` for some seconds, in a folder that is removed again."""
     settings, clock = module.settings, _Clock()
+    module.stepped = clock.step
     with tempfile.TemporaryDirectory() as folder:
         runner = trainer(Path(folder), settings.epochs, device, settings.precision)
         runner.callbacks[:] = [clock]  # type: ignore[attr-defined]  # neither checkpoints nor lines
         try:
-            runner.fit(module)
+            with arithmetic(settings.precision):
+                runner.fit(module)
         except Enough:
             clock.end = _now()
+        finally:
+            module.release()
     count = clock.steps - WARM
     if count < 1:  # as short as its warm-up
         return Steps(0.0, clock.steps, _checkpoint(module, runner))

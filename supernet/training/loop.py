@@ -4,9 +4,10 @@
 `fit` runs it under Lightning, with a checkpoint every epoch from which the same call goes on.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pytorch_lightning as pl
@@ -18,17 +19,20 @@ from torchmetrics import Metric
 
 from lanas.errors import UserError
 from lanas.space import Arch
-from supernet.data.sets import Batches, Data
+from supernet.data.sets import Data
 from supernet.layers.norms import batch_norms
 from supernet.layers.operations import DropPath
 from supernet.network import Supernet
+from supernet.process import rank
+from supernet.training.capture import Capture
 from supernet.training.devices import average, share
-from supernet.training.runner import GoingOn, checkpoint_in, trainer
+from supernet.training.graphs import Graphs, Recorder
+from supernet.training.runner import GoingOn, arithmetic, checkpoint_in, trainer
 from supernet.training.settings import TrainingSettings
+from supernet.training.steps import STRETCH, Stretches, advice, clip, hasten
 from supernet.training.strategies import Strategy
 from supernet.training.weights import freeze_scales, optimiser, schedule
 
-CHECK_EVERY = 50  # steps between two looks at the losses; each look waits for the device
 REMEDY = "try a lower --lr, a smaller --clip or --precision 32, in another folder"
 AUXILIARY = 0.4  # weight of an auxiliary head's loss (DARTS, arXiv 1806.09055)
 
@@ -78,26 +82,87 @@ class Training(pl.LightningModule):
         self.split, self.teacher, self.drop_path = split, teacher, drop_path
         self.rate, self.devices = rate, devices
         self.unchecked: list[tuple[int, list[Arch], Tensor]] = []
+        self.losses: list[float] = []  # of the steps of this epoch
         self.measured: list[Metric] = []  # a list, so that it is no part of the module
+        self.stepped: Callable[[], object] = lambda: None  # called after every step
+        self.captures = True  # on a GPU
+        self.capture: Capture | None = None
+        self.captured = 0  # parts, when it was said
+        self.drawn = self._draw
         if settings.freeze_scales:
             freeze_scales(net)
 
     # -- one step --------------------------------------------------------------------------------
 
-    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
+    def training_step(self, batches: Iterator[tuple[Tensor, Tensor]], index: int) -> None:
+        """A stretch of steps: Lightning's bookkeeping takes longer than a step on a GPU may."""
+        for images, target in batches:
+            self._step(images, target)
+            self.stepped()
+        if index + 1 == len(self.stretches):
+            self._check()
+            # A mean of means: all steps, devices and parts have the same number of images.
+            loss = sum(self.losses) / len(self.losses)
+            epoch = {"loss": loss, "waiting": self.stretches.waiting}
+            self.log_dict(epoch, prog_bar=True, on_step=False, on_epoch=True, batch_size=1)
+
+    def _step(self, images: Tensor, target: Tensor) -> None:
         step = self.global_step
-        optimizer: Any = self.optimizers()
-        optimizer.zero_grad(set_to_none=True)  # paths not taken keep None: nothing moves them
+        optimizer = self.trainer.optimizers[0]
+        self._forget()  # paths not taken keep None: nothing moves them
         # The same architectures on all devices.
         archs = self.strategy.sample(np.random.default_rng((self.settings.seed, step)))
         self._set_rate(step, archs)
-        parts = zip(*(tensor.chunk(self.settings.accumulate) for tensor in batch), strict=True)
-        losses = torch.stack([self._backward(x, y, archs) for x, y in parts]).mean(0)
-        average([p.grad for p in self.weights if p.grad is not None])
-        if not self._scaled:
-            self._clip()
-        optimizer.step()
+        losses = self._gradients(images, target, archs)
+        trained = [p for p in self.weights if p.grad is not None]
+        average([p.grad for p in trained if p.grad is not None])
+        scaler = self._scaler
+        if scaler is not None:
+            scaler.unscale_(optimizer)
+        self._clip(trained)
+        if scaler is None:
+            self.descend()
+        else:
+            scaler.step(optimizer)
+            scaler.update()
+        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        progress.increment_ready()
+        progress.increment_completed()
         self._watch(step, archs, losses)
+
+    def _gradients(self, images: Tensor, target: Tensor, archs: list[Arch]) -> Tensor:
+        """The loss of each architecture, [archs], whose gradients are there afterwards."""
+        accumulate = self.settings.accumulate
+        if accumulate == 1:
+            return self._caught(images, target, archs)
+        parts = zip(images.chunk(accumulate), target.chunk(accumulate), strict=True)
+        return torch.stack([self._caught(x, y, archs) for x, y in parts]).mean(0)
+
+    def _caught(self, images: Tensor, target: Tensor, archs: list[Arch]) -> Tensor:
+        """`_backward`; UserError where the device has too little memory for it."""
+        try:
+            return self._backward(images, target, archs)
+        except torch.OutOfMemoryError:
+            pass  # what the traceback holds is let go of first
+        size = len(images) * self.devices
+        raise UserError(
+            f"{self.device} ran out of memory with a batch of {size} images; "
+            f"{advice(self, (images, target), archs)}"
+        )
+
+    def _forget(self) -> None:
+        if self.capture is not None:
+            self.capture.begin()
+            return
+        for p in self.weights:
+            p.grad = None
+
+    def try_step(self, images: Tensor, target: Tensor, archs: list[Arch]) -> None:
+        """The memory that a step needs on these images, and nothing else of it."""
+        self.release()
+        torch.cuda.empty_cache()
+        self._forget()
+        self._backward(images, target, archs)
 
     def _set_rate(self, step: int, archs: list[Arch]) -> None:
         """The learning rate of a step: the schedule's, times the mean rate of its architectures."""
@@ -112,21 +177,31 @@ class Training(pl.LightningModule):
 
         Returns the loss of each, [archs].
         """
-        x, target = self.augment.pair(images, target, self.generator)
+        x, target = self.drawn(images, target)
         soft = self._taught(x)
         losses = []
         for arch in archs:
+            if self.capture is not None:
+                self.capture.path()
             output = self.net(x, arch)
             output, *auxiliary = output if isinstance(output, tuple) else (output,)
             loss = self._loss(output, target, soft)
             for other in auxiliary:
                 loss = loss + AUXILIARY * self.task.loss(other, target)
-            self.manual_backward(loss / self.settings.accumulate)
+            self._pull(loss / self.settings.accumulate)
             losses.append(loss.detach())
             self.measured[0].update(output.detach(), target)
             if self.teacher == "first" and soft is None:
-                soft = output.detach()
+                soft = output.detach().clone()  # a captured head writes to the same memory again
         return torch.stack(losses)
+
+    def _draw(self, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        return self.augment.pair(images, target, self.generator)
+
+    def _pull(self, loss: Tensor) -> None:
+        """Add the gradients of a loss, scaled in fp16, to those that there are."""
+        scaler = self._scaler
+        (loss if scaler is None else scaler.scale(loss)).backward()
 
     def _taught(self, x: Tensor) -> Tensor | None:
         """What a teacher from outside says of the images; None where there is none."""
@@ -145,64 +220,86 @@ class Training(pl.LightningModule):
         return taught + (1 - distill) * self.task.loss(output, target)
 
     @property
-    def _scaled(self) -> bool:
-        """Whether gradients are scaled, as in fp16."""
+    def _scaler(self) -> torch.amp.GradScaler | None:
+        """What scales gradients, in fp16; it has to be asked to unscale them, once a step."""
         plugin = self.trainer.precision_plugin
-        return isinstance(plugin, MixedPrecision) and plugin.scaler is not None
+        return plugin.scaler if isinstance(plugin, MixedPrecision) else None
 
-    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Clip gradients that were scaled: Lightning has unscaled them by now."""
-        if self._scaled:
-            self._clip()
-
-    def _clip(self) -> None:
-        if self.settings.clip:
-            nn.utils.clip_grad_norm_(self.weights, self.settings.clip)
+    def _clip(self, trained: list[nn.Parameter]) -> None:
+        most = self.settings.clip
+        if most and self.capture is not None:
+            clip(self.capture.gradients.tensors(trained), most)
+        elif most:
+            nn.utils.clip_grad_norm_(trained, most)
 
     # -- losses that are not finite --------------------------------------------------------------
 
     def _watch(self, step: int, archs: list[Arch], losses: Tensor) -> None:
         self.unchecked.append((step, archs, losses))
-        # A mean of means: all steps, devices and parts of a batch have the same number of images.
-        self.log("loss", losses.mean(), prog_bar=True, on_step=False, on_epoch=True,
-                 sync_dist=True, batch_size=1)  # fmt: skip
-        if len(self.unchecked) >= CHECK_EVERY:
+        if len(self.unchecked) >= STRETCH:
             self._check()
 
     def _check(self) -> None:
-        """Raise UserError at the first loss since the last look that is not finite."""
+        """Raise UserError at the first loss since the last look that is not finite.
+
+        Waits for the device. What is not finite on one device is not finite on any.
+        """
         if not self.unchecked:
             return
         every = torch.cat([losses for *_, losses in self.unchecked])
-        average([every])  # what is not finite on one device is not finite on any
-        finite = every.isfinite().tolist()
-        for step, archs, losses in self.unchecked:
-            for arch, ok, loss in zip(archs, finite, losses, strict=False):
-                if not ok:
+        average([every])
+        values = iter(every.tolist())
+        for step, archs, _ in self.unchecked:
+            losses = [next(values) for _ in archs]
+            for arch, loss in zip(archs, losses, strict=True):
+                if not math.isfinite(loss):
                     words = self.net.space.words(arch)
                     raise UserError(
-                        f"loss is {float(loss)} at step {step} (epoch "
+                        f"loss is {loss} at step {step} (epoch "
                         f"{self.current_epoch}) on {words}; {REMEDY}"
                     )
-            finite = finite[len(archs) :]
+            self.losses.append(sum(losses) / len(losses))
         self.unchecked.clear()
 
     # -- an epoch --------------------------------------------------------------------------------
 
-    def train_dataloader(self) -> Batches:
+    def train_dataloader(self) -> Stretches:
         order = (self.settings.seed, self.current_epoch)
         images = self.settings.batch_size * self.settings.accumulate
-        return self.data.batches(self.split, images, seed=order, drop_last=True, share=share())
+        batches = self.data.batches(self.split, images, seed=order, drop_last=True, share=share())
+        # On a processor a step takes long enough for its own line of progress.
+        self.stretches = Stretches(batches, 1 if self.data.device.type == "cpu" else STRETCH)
+        return self.stretches
+
+    def record(self, recorder: Recorder) -> None:
+        """Replay the parts of a step from now on; the recorder knows `generator`."""
+        self.capture = Capture(self.net, recorder, _say)
+        self.capture.install()
+        self.drawn = self.capture.function(self._draw)  # type: ignore[assignment]
+
+    def release(self) -> None:
+        """Let go of what was captured; the network runs as ever."""
+        if self.capture is not None:
+            self.capture.remove()
+        self.capture, self.drawn = None, self._draw
+
+    def on_train_start(self) -> None:
+        self.generator = torch.Generator(self.device)
+        self.descend: Callable[[], object] = self.trainer.optimizers[0].step
+        if self.device.type == "cuda":
+            self.descend = hasten(self.trainer.optimizers[0])
+            if self.captures:
+                self.record(Graphs(self.device, [self.generator]))
 
     def on_train_epoch_start(self) -> None:
         entropy = np.random.SeedSequence((self.settings.seed, self.current_epoch, share()[0]))
-        seed = int(entropy.generate_state(1)[0])
-        self.generator = torch.Generator(self.device).manual_seed(seed)
         self.augment.begin(self.current_epoch)
+        self.generator.manual_seed(int(entropy.generate_state(1)[0]))
+        self.losses.clear()
+        rate = self.drop_path * self.current_epoch / self.settings.epochs
         for module in self.net.modules():
-            if isinstance(module, DropPath):
-                module.rate = self.drop_path * self.current_epoch / self.settings.epochs
-                module.generator = self.generator
+            if isinstance(module, DropPath) and self.drop_path:
+                module.set(rate, self.generator)
         metric = self.task.metrics()[self.task.metric].to(self.device)
         metric.sync_on_compute = True  # over all devices
         self.measured = [metric]
@@ -215,7 +312,9 @@ class Training(pl.LightningModule):
         average([buffer for buffer in self.net.buffers() if buffer.is_floating_point()])
         for metric in self.measured:
             self.log(self.task.metric, metric.compute().float())
-        self._check()
+        if self.capture is not None and not self.captured:
+            self.captured = self.capture.count
+            _say(self.capture.summary())
         state = self.net.state_dict()
         finite = torch.stack([tensor.isfinite().all() for tensor in state.values()]).tolist()
         for name, ok in zip(state, finite, strict=True):
@@ -228,8 +327,13 @@ class Training(pl.LightningModule):
     def configure_optimizers(self) -> Optimizer:
         self.weights = list(self.net.parameters())  # to find them takes long in a large supernet
         made = optimiser(self.net, self.settings)
-        self.schedule = schedule(made, self.settings, len(self.train_dataloader()))
+        self.schedule = schedule(made, self.settings, len(self.train_dataloader().batches))
         return made
+
+
+def _say(line: str) -> None:
+    if rank() == 0:
+        print(line, flush=True)
 
 
 def check_norms(net: nn.Module, batch_size: int, devices: int) -> None:
@@ -242,10 +346,11 @@ def check_norms(net: nn.Module, batch_size: int, devices: int) -> None:
         )
 
 
-def fit(module: Training, folder: Path, *, device: str) -> None:
+def fit(module: Training, folder: Path, *, device: str, capture: bool = True) -> None:
     """Train to the end, from the last finished epoch where `folder` holds one.
 
-    Of several devices `supernet.training.devices.launch` started a process each, of which this is
+    capture: on a GPU, whether the parts of a step are captured (`supernet.training.capture`). Of
+    several devices `supernet.training.devices.launch` started a process each, of which this is
     one. Raises UserError where the checkpoint there cannot be read or is of another network.
     """
     resume = checkpoint_in(folder, module.net)
@@ -253,10 +358,13 @@ def fit(module: Training, folder: Path, *, device: str) -> None:
     runner = trainer(folder, settings.epochs, device, settings.precision, module.devices)
     going_on = GoingOn(resume)
     runner.callbacks.append(going_on)  # type: ignore[attr-defined]
+    module.captures = capture
     try:
-        with going_on.told():
+        with going_on.told(), arithmetic(settings.precision):
             runner.fit(module, ckpt_path=resume, weights_only=True)
     except SystemExit as error:  # what Lightning makes of Ctrl-C
         if isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
         raise
+    finally:
+        module.release()

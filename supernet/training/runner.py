@@ -144,6 +144,23 @@ def checkpoint_in(folder: Path, net: nn.Module) -> Path | None:
     return path
 
 
+@contextmanager
+def arithmetic(precision: str) -> Iterator[None]:
+    """Float32 as it is, or rounded to TF32 in products and convolutions on a GPU that has it.
+
+    With 32 nothing is rounded; with tf32, and for what bf16 and fp16 leave in float32, it is.
+    """
+    rounded = precision != "32"
+    matmul, cudnn = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("high" if rounded else "highest")
+    torch.backends.cudnn.allow_tf32 = rounded
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(matmul)
+        torch.backends.cudnn.allow_tf32 = cudnn
+
+
 def trainer(folder: Path, epochs: int, device: str, precision: str, devices: int = 1) -> pl.Trainer:
     """A Lightning trainer that logs to `folder` and keeps its checkpoint there."""
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric", "lightning.fabric"):
@@ -196,7 +213,9 @@ class _Progress(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if self.said:
             loss = float(trainer.callback_metrics["loss"])
-            self.said.update(trainer.current_epoch + 1, f"loss {loss:.3f}")
+            waiting = float(trainer.callback_metrics["waiting"])
+            state = f"loss {loss:.3f}, {waiting:.0%} of the time waiting for data"
+            self.said.update(trainer.current_epoch + 1, state)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._end()

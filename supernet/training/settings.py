@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from supernet.data.sets import Data
     from supernet.data.tasks import Task
 
-PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+PRECISIONS = {"32": "32-true", "tf32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +69,8 @@ class TrainingSettings:
     """weight of the distillation loss, 0 to 1"""
     temperature: Annotated[float, AtLeast(0.01)] = 1.0
     """temperature of the teacher's labels"""
-    precision: Literal["32", "bf16", "fp16"] = "32"
-    """precision of the arithmetic"""
+    precision: Literal["32", "tf32", "bf16", "fp16"] = "32"
+    """precision of the arithmetic; tf32: float32 with products rounded to 10 bits, on a GPU"""
     seed: Annotated[int, AtLeast(0)] = 0
     """random seed"""
 
@@ -89,8 +89,10 @@ class TrainingSettings:
         """UserError, in one line, where a setting does not fit the data, its device or timm."""
         from supernet.training.weights import check_optimiser
 
-        if self.precision == "fp16" and data.device.type == "cpu":
-            raise UserError("precision 'fp16' needs a GPU; on the processor it is one of 32, bf16")
+        if self.precision in ("fp16", "tf32") and data.device.type == "cpu":
+            raise UserError(
+                f"precision {self.precision!r} needs a GPU; on the processor it is one of 32, bf16"
+            )
         data.batches(split, self.batch_size, drop_last=True, share=(0, devices))
         step, there = self.batch_size * self.accumulate, len(data.batches(split, 1))
         if step > there:

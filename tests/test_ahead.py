@@ -1,0 +1,84 @@
+"""The next architecture is asked for while a device is at work on the last."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from lanas import LaNAS, LaNASSettings
+from lanas.events import SearchLog, frozen
+from lanas.loop import search
+from lanas.scores import PLAIN
+from lanas.space import Arch
+from lanas.trials import Measurements, Trial
+from tests import toys
+
+SPACE = toys.plain(4, 3)
+TABLE = toys.with_pairs(SPACE, seed=2)
+
+
+def evaluate(archs: Sequence[Arch]) -> Iterator[Trial]:
+    for arch in archs:
+        yield Trial(arch, {"score": TABLE[arch]})
+
+
+def lanas() -> LaNAS:
+    return LaNAS(SPACE, (), LaNASSettings(initial=5), seed=1)
+
+
+def opened(path: Path) -> SearchLog:
+    path.mkdir(parents=True, exist_ok=True)
+    measured = path / "measured" / "key.jsonl"
+    (path / "config.json").write_text(json.dumps(frozen(path, PLAIN, measured)))
+    return SearchLog(path, Measurements(measured))
+
+
+def archs_of(log: SearchLog) -> list[Arch]:
+    return [trial.arch for trial in log.trials]
+
+
+def test_the_next_is_asked_for_while_one_is_at_work(tmp_path: Path) -> None:
+    """With exactly that one pending, and the same sequence as an evaluator that waits at once."""
+    optimiser, happened = lanas(), list[tuple[str, int]]()
+    ask = optimiser.ask
+
+    def asked(k: int, pending: Sequence[Arch] = ()) -> list[Arch]:
+        happened.append(("asked", len(pending)))
+        return ask(k, pending)
+
+    def begun(archs: Sequence[Arch]) -> Iterator[Trial]:
+        happened.append(("begun", len(archs)))
+        return ended(evaluate(archs))
+
+    def ended(trials: Iterator[Trial]) -> Iterator[Trial]:
+        for trial in trials:
+            happened.append(("ended", 1))
+            yield trial
+
+    optimiser.ask = asked  # type: ignore[method-assign]
+    log = opened(tmp_path / "ahead")
+    search(optimiser, log, [begun], 12, parallel=2)
+    assert happened[:6] == [("asked", 0), ("begun", 1), ("ended", 1), ("begun", 1), ("asked", 1),
+                            ("ended", 1)]  # fmt: skip
+    assert happened[6:] == [("begun", 1), ("asked", 1), ("ended", 1)] * 10
+    straight = opened(tmp_path / "straight")
+    search(lanas(), straight, [evaluate], 12, parallel=2)
+    assert archs_of(log) == archs_of(straight)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_what_an_evaluator_raises_when_it_begins_or_ends_is_a_failed_trial(
+    tmp_path: Path, late: bool
+) -> None:
+    def broken(archs: Sequence[Arch]) -> Iterator[Trial]:
+        if archs[0] != first:
+            return evaluate(archs)
+        if not late:
+            raise ValueError("no")
+        return iter([Trial(archs[0], {}, error="no")])
+
+    first = lanas().ask(1)[0]
+    log = opened(tmp_path)
+    search(lanas(), log, [broken], 4, parallel=2)
+    assert [trial.error is None for trial in log.trials] == [False, True, True, True]

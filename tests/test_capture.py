@@ -1,0 +1,265 @@
+"""Parts of a training step that are captured: the same training as without, on fixed memory."""
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lanas.errors import UserError
+from lanas.space import Arch, as_tuples
+from supernet.data.sets import Data, load
+from supernet.network import NetworkSpec, extract
+from supernet.spaces import build
+from supernet.training import steps
+from supernet.training.capture import Capture, parts
+from supernet.training.graphs import Again
+from supernet.training.loop import Training, fit
+from supernet.training.settings import TrainingSettings
+from supernet.training.strategies import Fair, Sandwich, Single, Strategy, Uniform
+from tests.images import npz
+
+SMALL: dict[str, tuple[float, tuple[int, ...]]] = {
+    "macro": (4, (2, 2)), "nb201": (4, (1, 1, 1)), "nasnet": (4, (1, 1)), "mbconv": (0.5, (2,) * 5),
+}  # fmt: skip
+OPTIONS = {"mbconv": {"resolutions": [16, 32]}}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
+    return load(npz(tmp_path_factory.mktemp("images")), image_size=32)
+
+
+def network(family: str, data: Data) -> Any:
+    torch.manual_seed(0)
+    width, depth = SMALL[family]
+    options = OPTIONS.get(family, {})
+    return build(NetworkSpec(family, data.shape, data.task.outputs, width, depth, options))
+
+
+class Captured(Training):
+    """A training that takes the captured path on a processor."""
+
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        self.record(Again([self.generator]))
+
+
+def trained(
+    kind: type[Training], family: str, data: Data, folder: Path, make: Any, **more: Any
+) -> tuple[Any, Training]:
+    net = network(family, data)
+    given = {
+        "epochs": 3,
+        "batch_size": 8,
+        "lr": 0.005,
+        "warmup": 0,
+        "clip": 1.0,
+        "cutout": 4,
+    } | more
+    teacher = "first" if make is sandwich else None
+    settings = TrainingSettings(**given)
+    module = kind(net, data, settings, make(net), split="train", teacher=teacher)  # type: ignore[arg-type]
+    fit(module, folder, device="cpu")
+    return net, module
+
+
+def sandwich(net: Any) -> Strategy:
+    ends = as_tuples(net.space.sample(np.random.default_rng(5), 2))
+    return Sandwich(net.space, *ends, 1)
+
+
+def uniform(net: Any) -> Strategy:
+    return Uniform(net.space)
+
+
+def fair(net: Any) -> Strategy:
+    return Fair(net.space)
+
+
+def assert_same(one: nn.Module, other: nn.Module) -> None:
+    """Within rounding: the order of sums differs, and norms of few images magnify it."""
+    for (name, x), y in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
+        assert torch.allclose(x.float(), y.float(), rtol=1e-2, atol=1e-4), name
+
+
+@pytest.mark.parametrize("family", SMALL)
+@pytest.mark.parametrize("make", [uniform, sandwich, fair])
+def test_a_captured_training_is_the_same(
+    data: Data, tmp_path: Path, family: str, make: Any
+) -> None:
+    if make is fair and family == "nasnet":
+        pytest.skip("its nodes have hundreds of options")
+    plain, _ = trained(Training, family, data, tmp_path / "plain", make)
+    captured, module = trained(Captured, family, data, tmp_path / "captured", make)
+    assert_same(captured, plain)
+    assert module.captured >= 4
+
+
+def test_a_network_alone_is_one_part(data: Data, tmp_path: Path) -> None:
+    """With an auxiliary head, dropped paths and accumulation."""
+    nets = []
+    for kind in (Training, Captured):
+        whole = network("nasnet", data)
+        arch = as_tuples(whole.space.sample(np.random.default_rng(1), 1))[0]
+        torch.manual_seed(1)
+        net = extract(whole, arch, inherit=False)
+        net.add_auxiliary()
+        assert parts(net) == [(net, net)]
+        settings = TrainingSettings(epochs=3, batch_size=4, accumulate=2, lr=0.005, clip=1.0)
+        module = kind(net, data, settings, Single(net.space), split="train", drop_path=0.4)
+        fit(module, tmp_path / kind.__name__, device="cpu")
+        nets.append(net)
+    assert module.captured == 1
+    assert_same(*nets)
+
+
+# -- parts by hand -------------------------------------------------------------------------------
+
+
+def small(recorder: Again | None = None) -> tuple[nn.ModuleList, Capture]:
+    """Two operations of one place; the first has a norm."""
+    torch.manual_seed(0)
+    one = nn.Sequential(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2))
+    other = nn.Sequential(nn.Conv2d(2, 2, 1), nn.ReLU())
+    net = nn.ModuleList([nn.ModuleDict({"one": one, "other": other})])
+    capture = Capture(net, recorder or Again())
+    capture.install()
+    return net, capture
+
+
+def run(net: nn.ModuleList, capture: Capture, x: Tensor, *names: str) -> None:
+    capture.path()
+    for name in names:
+        x = net[0][name](x)  # type: ignore[index]
+    x.square().sum().backward()
+
+
+def test_gradients_off_the_path_are_none_and_no_two_share_memory() -> None:
+    net, capture = small()
+    x = torch.randn(3, 2, 4, 4)
+    for _ in range(3):
+        for name in ("one", "other"):
+            capture.begin()
+            run(net, capture, x, name)
+            there = {n: p.grad for n, p in net.named_parameters() if p.grad is not None}
+            assert there and all(f".{name}." in n for n in there)
+            assert len({grad.data_ptr() for grad in there.values()}) == len(there)
+    assert capture.count == 2
+
+
+def test_two_passes_of_one_step_add_their_gradients() -> None:
+    """The first as it is, the second captured; then both captured; the same part twice in one."""
+    net, capture = small()
+    plain, _ = small()
+    plain_capture = Capture(plain, Again())
+    for module in plain[0].values():  # type: ignore[operator, union-attr]
+        del module.forward
+    x, y = torch.randn(3, 2, 4, 4), torch.randn(3, 2, 4, 4)
+    for _ in range(3):
+        capture.begin()
+        plain_capture.begin()
+        for images, names in ((x, ("one",)), (y, ("one", "other", "one")), (x, ("one", "one"))):
+            run(net, capture, images, *names)
+            run(plain, plain_capture, images, *names)
+        for (name, p), q in zip(net.named_parameters(), plain.parameters(), strict=True):
+            assert p.grad is not None and q.grad is not None
+            assert torch.allclose(p.grad, q.grad, rtol=1e-4, atol=1e-6), name
+        for a, b in zip(net.buffers(), plain.buffers(), strict=True):
+            assert torch.allclose(a, b)
+    assert capture.count == 4  # one in its first and in its third place, and as the second of two
+
+
+def test_what_is_run_and_not_used_has_no_gradient() -> None:
+    net, capture = small()
+    x = torch.randn(3, 2, 4, 4)
+    for _ in range(3):
+        capture.begin()
+        capture.path()
+        net[0]["one"](x)  # type: ignore[index]
+        net[0]["other"](x).sum().backward()  # type: ignore[index]
+        assert all(p.grad is None for p in net[0]["one"].parameters())  # type: ignore[index]
+
+
+def test_a_copy_made_in_a_training_runs_its_own_weights() -> None:
+    net, _ = small()
+    other = copy.deepcopy(net)
+    x = torch.randn(3, 2, 4, 4)
+    before = other[0]["one"](x).clone()  # type: ignore[index]
+    with torch.no_grad():
+        net[0]["one"][0].weight.add_(1)  # type: ignore[index]
+    assert torch.equal(other[0]["one"](x), before)  # type: ignore[index]
+
+
+def test_a_part_without_memory_runs_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    class Full(Again):
+        def record(self, *_: Any) -> Any:
+            raise torch.OutOfMemoryError
+
+    net, capture = small(Full())
+    for _ in range(3):
+        capture.begin()
+        run(net, capture, torch.randn(3, 2, 4, 4), "one")
+        assert net[0]["one"][0].weight.grad is not None  # type: ignore[index]
+    assert capsys.readouterr().out.count("run as they are, for memory") == 1
+
+
+def test_classes_that_nobody_knows_are_not_captured() -> None:
+    class Mine(nn.Sequential):
+        pass
+
+    block = nn.Sequential(nn.Conv2d(2, 2, 1), nn.ReLU())
+    net = nn.ModuleList([nn.ModuleDict({"mine": Mine(*block), "torch's": block})])
+    assert [part for part, _ in parts(net)] == [block]
+
+
+# -- what a training does beside -----------------------------------------------------------------
+
+
+def test_out_of_memory_says_which_batch_fits(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = network("macro", data)
+    plain = type(net).forward
+
+    def greedy(self: Any, x: Tensor, arch: Arch) -> Any:
+        if len(x) > 7:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return plain(self, x, arch)
+
+    monkeypatch.setattr(type(net), "forward", greedy)
+    settings = TrainingSettings(epochs=1, batch_size=24)
+    module = Training(net, data, settings, uniform(net), split="train")
+    said = (
+        "cpu ran out of memory with a batch of 24 images; 6 fit: --batch-size 6 --accumulate 4 "
+        "takes the same steps"
+    )
+    with pytest.raises(UserError, match=said):
+        fit(module, tmp_path, device="cpu")
+
+
+def test_the_share_of_waiting_is_that_of_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three batches that take a second each, and a second of work after each."""
+    now = [0.0]
+    monkeypatch.setattr(steps, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    class Slow:
+        def __len__(self) -> int:
+            return 3
+
+        def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+            for _ in range(3):
+                now[0] += 1
+                yield torch.zeros(1), torch.zeros(1)
+
+    stretches = steps.Stretches(Slow())  # type: ignore[arg-type]
+    assert len(stretches) == 1
+    for stretch in stretches:
+        for _ in stretch:
+            now[0] += 3
+    assert stretches.waiting == 0.25
