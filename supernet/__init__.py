@@ -13,23 +13,20 @@ if TYPE_CHECKING:
     from supernet.api import (
         Estimate,
         Found,
-        Raced,
         Rescored,
         Run,
         estimate,
         load,
-        race,
         rescore,
         retrain,
-        rivals,
         search,
         select,
         train,
     )
 
 __all__ = [
-    "Estimate", "Found", "Raced", "Rescored", "Run", "estimate", "load", "race", "rescore",
-    "retrain", "rivals", "search", "select", "train",
+    "Estimate", "Found", "Rescored", "Run", "estimate", "load", "rescore", "retrain", "search",
+    "select", "train",
 ]  # fmt: skip
 
 

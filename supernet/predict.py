@@ -239,5 +239,10 @@ def main() -> None:
         sys.exit(1)
 
 
-if __name__ == "__main__":
+def entry() -> None:
+    """`lanas-predict`."""
     cli.main(main)
+
+
+if __name__ == "__main__":
+    entry()

@@ -19,10 +19,8 @@ if TYPE_CHECKING:
     from supernet.export.deployed import Deployed
     from supernet.network import NetworkSpec, Supernet
 
-APART = (  # what does not make another training
-    *("arch", "race", "beside", "search_tag", "score", "tag", "data"),
-    *("export", "opset", "onnx_input", "free_size"),
-)
+# What does not make another training.
+APART = ("arch", "search_tag", "score", "tag", "data", "export", "opset", "onnx_input", "free_size")
 
 # -- which architecture ------------------------------------------------------------------------
 

@@ -100,14 +100,14 @@ def _summary(config: Mapping[str, Any]) -> str:
         f"{test['images']:,} images that no training and no search has seen.",
     ]
     latency = config["latency"]
+    by = f"{latency['engine']} {latency.get('version', '')}, {latency['device']}"
     threads = f"{latency['threads']} thread{'s' * (latency['threads'] != 1)}"
     for name in ("batch 1", "batch 64"):
         if name in latency:
             time = latency[name]
             said.append(
                 f"- Latency, {name}: {time['median_ms']:.2f} ms (quartiles {time['p25_ms']:.2f} to "
-                f"{time['p75_ms']:.2f}), {escaped(str(latency['engine']))}, "
-                f"{escaped(str(latency['device']))}, {threads}."
+                f"{time['p75_ms']:.2f}), {escaped(by)}, {threads}."
             )
     return "\n".join(said)
 

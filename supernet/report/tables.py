@@ -190,7 +190,9 @@ def retrained_table(
     number = {trial.arch: i for i, trial in enumerate(trials)}
     own = shown(metric, metrics)
     unit = own.head.removeprefix("val ")
-    table = Table(title="retrained, tested once (latency: median and quartiles)")
+    engines = dict.fromkeys(result["latency"].get("engine", "torch") for result in results)
+    by = plain(" and ".join(map(str, engines)))
+    table = Table(title=Text(f"retrained, tested once (latency by {by}: median and quartiles)"))
     columns = ("architecture", "trial", f"val {unit}", f"test {unit}", "MMACs", "k params",
                "ms, batch 1", "ms, batch 64")  # fmt: skip
     for column in columns:

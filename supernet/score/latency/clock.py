@@ -9,10 +9,12 @@ device and threads stand beside every figure.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 
 from lanas.errors import UserError, one_line
 from lanas.space import Arch
@@ -97,15 +99,26 @@ def quartiles(times: Sequence[float]) -> dict[str, float]:
 
 
 def time_file(
-    path: Path, batch: int, engine: str | None = None, *, threads: int = 1, rounds: int = 3
+    path: Path,
+    batch: int,
+    engine: str | None = None,
+    *,
+    threads: int = 1,
+    rounds: int = 3,
+    images: NDArray[Any] | None = None,
 ) -> dict[str, float]:
     """Milliseconds of an ONNX file on `batch` images: median and quartiles of the best round.
 
-    engine: `onnxruntime` or `onnxruntime-cuda`. UserError where it does not run there.
+    engine: `onnxruntime` or `onnxruntime-cuda`. images: what the file takes, where it is not
+    float32 of one size. UserError where it does not run there.
     """
     provider = PROVIDERS[engine or "onnxruntime"]
     try:
-        run = runner(session_of(str(path), threads, provider), batch)
+        session = session_of(str(path), threads, provider)
+        if images is None:
+            run = runner(session, batch)
+        else:
+            run = partial(session.run, None, {session.get_inputs()[0].name: images})
         alone = threads == 1 and provider == CPU
         found = [quartiles(burst(run, alone=alone)) for _ in range(rounds)]
     except Exception as error:  # of many kinds, none of which onnxruntime declares
