@@ -11,6 +11,7 @@
 #   beside     a random network of equal MACs and ResNet-18 by the retraining of cifar10-fast.yaml
 #   nasnet     two epochs and a hundred scores of recipes/cifar10-nasnet.yaml
 #   imagenet   two epochs of recipes/imagenet-mbconv.yaml on random images: speed, memory
+#   recipes    recipes/cifar10-macro.yaml and cifar10-nb201.yaml as they are, ranked in the same way
 #   sizes      macro at 16 pixels, at 16 channels, in larger batches: which of them costs ranking
 #   settings   each setting of a short training alone, three seeds of twelve epochs
 #
@@ -97,7 +98,7 @@ case $part in
   retrain)
     architecture=$network
     supernet retrain64 --epochs 1 $(full --width 64)
-    within retrain64 $(full 30) $(small 2) $(full cutout=8)
+    within retrain64 $(full 30 cutout=0) $(small 2)
     supernet retrain128 --epochs 1
     within retrain128 $(full 180) $(small 2)
     ;;
@@ -131,6 +132,10 @@ case $part in
       --config recipes/imagenet-mbconv.yaml --set data="$RUNS/random-images" device="$DEVICE" \
       $(full workers=14) \
       $(small workers=0 width=0.25 depth=1 image_size=32 batch_size=16 options=resolutions=[32])
+    ;;
+  recipes)
+    rank macro-recipe macro weighted 48
+    rank nb201-recipe nb201 uniform 40
     ;;
   sizes)
     rank macro-16-pixels macro weighted 48 --image-size 16 --width 32

@@ -76,6 +76,7 @@ def clocked(stop_after: int | None = None) -> Iterator[Clock]:
     """Time the epochs of what is trained inside; after `stop_after` of them it is stopped."""
     clock, before = Clock(stop_after), Training.on_train_epoch_end
     if torch.cuda.is_available():
+        torch.cuda.init()  # there are no statistics before
         torch.cuda.reset_peak_memory_stats()
 
     def noted(module: Training) -> None:

@@ -21,6 +21,7 @@ PARTS = {
     "beside": 3,
     "nasnet": 3,
     "imagenet": 2,
+    "recipes": 2,
     "sizes": 3,
     "settings": 3,
 }
