@@ -13,10 +13,12 @@ import time
 from jsonargparse import ArgumentParser
 
 import supernet
+from lanas.errors import UserError
+from lanas.space import Arch, arch_id
 from supernet.api.common import say
 from supernet.cli.main import main as ending
 from supernet.cli.main import prog
-from supernet.cli.parsing import parse, parser
+from supernet.cli.parsing import Command, parse, parser
 from supernet.cli.settings import RetrainSettings
 from supernet.process import rank
 from supernet.progress import duration
@@ -34,7 +36,7 @@ def main() -> None:
     if command.given.pop("estimate", False):
         say(str(supernet.estimate("retrain", command.first, **command.given)))
         return
-    archs = supernet.select(command.first, **command.given)
+    archs = finalists(command)
     given = {name: value for name, value in command.given.items() if name != "arch"}
     networks, slowest = [], 0.0  # those that were trained before take no time
     for number, arch in enumerate(archs, 1):
@@ -59,6 +61,22 @@ def main() -> None:
     for net in networks:
         say(str(net.folder))
         console().print(files_table(net.result))
+
+
+def finalists(command: Command) -> list[Arch]:
+    """The architectures to retrain: those named, or with --race the winner of them alone."""
+    archs = supernet.select(command.first, **command.given)
+    given = {name: value for name, value in command.given.items() if name != "arch"}
+    if not given.get("race"):
+        if given.get("beside") is not None:
+            raise UserError("--beside goes with --race")
+        return archs
+    raced = [supernet.race(command.first, archs, **given).arch]
+    if given.get("beside") is not None:
+        others = supernet.rivals(command.first, **given)
+        raced.append(supernet.race(command.first, others, **given).arch)
+    say("race: " + ", beside random ones ".join(arch_id(arch) for arch in raced))
+    return list(dict.fromkeys(raced))
 
 
 def entry() -> None:

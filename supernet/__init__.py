@@ -13,20 +13,23 @@ if TYPE_CHECKING:
     from supernet.api import (
         Estimate,
         Found,
+        Raced,
         Rescored,
         Run,
         estimate,
         load,
+        race,
         rescore,
         retrain,
+        rivals,
         search,
         select,
         train,
     )
 
 __all__ = [
-    "Estimate", "Found", "Rescored", "Run", "estimate", "load", "rescore", "retrain", "search",
-    "select", "train",
+    "Estimate", "Found", "Raced", "Rescored", "Run", "estimate", "load", "race", "rescore",
+    "retrain", "rivals", "search", "select", "train",
 ]  # fmt: skip
 
 

@@ -56,7 +56,7 @@ def test_the_verdict_ends_the_search(searched: tuple[Path, Answer]) -> None:
     assert done.out.index(verdict["sentence"]) > done.out.index("9 architectures trained alone")
     assert set(verdict["plain"]) == {"macs", "params", "synflow"}
     assert verdict["ceiling"] is None and verdict["short_schedule"]["networks"] == 0
-    said = "checks: 9 trainings of one architecture alone, 1 epochs each (retrain.py takes 100)"
+    said = "check: 9 trainings of one architecture alone, 1 epochs each (retrain.py takes 100)"
     assert said in done.out
 
 

@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,14 +11,27 @@ import numpy as np
 
 from lanas.errors import UserError
 from lanas.space import Arch, Floats, arch_id
-from lanas.trials import Measurements, Trial
+from lanas.trials import Measurements, Trial, key_of
 from supernet.api import common
-from supernet.cli.settings import RetrainSettings, SearchSettings
+from supernet.cli.settings import RetrainSettings, identity
 from supernet.provenance import recorded
-from supernet.run import Run, lock
+from supernet.run import Run, lock, read_json
 
 if TYPE_CHECKING:
     from supernet.data.sets import Data
+
+
+APART = (  # what does not make another training alone
+    *("arch", "race", "beside", "search_tag", "score", "tag", "data", "inherit", "auxiliary"),
+    *("export", "opset", "onnx_input", "free_size", "trust", "estimate"),
+)
+
+
+def named_by(run: Run, settings: RetrainSettings, split: str) -> str:
+    """The key of the measurements that are taken by these settings, seed included."""
+    digest = read_json(run.data_file)["digest"] if run.data_file.is_file() else None
+    about = {"data": digest, "network": run.config["network"], "split": split}
+    return key_of(about | identity(settings, *APART))
 
 
 class Alone:
@@ -51,13 +65,26 @@ class Trainings:
     """Trains architectures alone; settings: one a seed, which differ in the seed only."""
 
     def __init__(
-        self, run: Run, settings: Sequence[RetrainSettings], args: SearchSettings, device: str
+        self,
+        run: Run,
+        settings: Sequence[RetrainSettings],
+        device: str,
+        *,
+        split: str,
+        data: str | None,
+        what: str,
     ) -> None:
-        self.run, self.settings, self.args, self.device = run, settings, args, device
+        """split: images that judge. data: where the run's data lies now. what: a word for it."""
+        self.run, self.settings, self.device = run, settings, device
+        self.split, self.moved, self.what = split, data, what
+        self.files = [run.checks(named_by(run, each, split)) for each in settings]
 
-    def train(self, archs: Sequence[Arch], files: Sequence[Path], longest: int) -> None:
-        """Train what the files do not hold yet; what it takes is said first and as it goes."""
-        logs = [Measurements(file) for file in files]
+    def train(self, archs: Sequence[Arch], longest: int) -> None:
+        """Train what the files do not hold yet; what it takes is said first and as it goes.
+
+        longest: epochs of retrain.py.
+        """
+        logs = [Measurements(file) for file in self.files]
         left = [
             (arch, number)
             for arch in archs
@@ -67,29 +94,37 @@ class Trainings:
         if not left:
             return
         common.say(
-            f"checks: {len(left)} trainings of one architecture alone, {self.settings[0].epochs} "
-            f"epochs each (retrain.py takes {longest}); the time is told after the first"
+            f"{self.what}: {len(left)} trainings of one architecture alone, "
+            f"{self.settings[0].epochs} epochs each (retrain.py takes {longest}); the time is told "
+            "after the first"
         )
-        data = self._data()
+        data = self.data
         self.settings[0].check(data, "train")  # what is wrong is said first
         start, metric = time.monotonic(), data.task.metric
         with recorded(self.run, "check", device=self.device, seed=self.settings[0].seed):
             for count, (arch, number) in enumerate(left, 1):
-                folder = files[number].with_suffix("") / arch_id(arch)
+                folder = self.files[number].with_suffix("") / arch_id(arch)
                 trial = self._one(arch, self.settings[number], data, folder)
                 logs[number].append(trial)
                 ahead = (len(left) - count) * (time.monotonic() - start) / count
                 told = trial.error or f"{metric} {trial.measured[metric]:.4f}"
                 common.say(
-                    f"check {count} of {len(left)}: {told}, {trial.seconds:.1f} s, {ahead:.0f} s "
-                    f"left ({arch_id(arch)})"
+                    f"{self.what} {count} of {len(left)}: {told}, {trial.seconds:.1f} s, "
+                    f"{ahead:.0f} s left ({arch_id(arch)})"
                 )
 
-    def _data(self) -> "Data":
+    @cached_property
+    def data(self) -> "Data":
+        """The run's data, by its own splits."""
         from supernet.data.splits import read_splits
 
-        splits = read_splits(self.run.splits_file)
-        return common.load_data(self.run, self.device, self.args.workers, splits, self.args.data)
+        splits, workers = read_splits(self.run.splits_file), self.settings[0].workers
+        return common.load_data(self.run, self.device, workers, splits, self.moved)
+
+    @property
+    def metric(self) -> tuple[str, bool]:
+        """Name of what judges, and whether more of it is better."""
+        return self.data.task.metric, self.data.task.higher
 
     def _one(self, arch: Arch, settings: RetrainSettings, data: "Data", folder: Path) -> Trial:
         """Train one architecture and measure it on the split that search scores on."""
@@ -125,5 +160,5 @@ class Trainings:
         module = common.training(net, data, settings, "train", drop_path=settings.drop_path)
         fit(module, folder, device=self.device)
         net.to(self.device).eval()
-        found = score(partial(net, arch=None), data.batches(self.args.split, 256), data)
+        found = score(partial(net, arch=None), data.batches(self.split, 256), data)
         return found | costs

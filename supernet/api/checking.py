@@ -18,10 +18,10 @@ from lanas.files import BROKEN
 from lanas.rank import ranked
 from lanas.ranking import UNDEFINED, Interval, ceiling, kendall
 from lanas.space import Arch, Floats
-from lanas.trials import Trial, arch_of, key_of
+from lanas.trials import Trial, arch_of
 from lanas.verdict import Verdict, judge
 from supernet.api import common, trusted
-from supernet.api.alone import Alone, Trainings
+from supernet.api.alone import APART, Alone, Trainings
 from supernet.api.problem import Problem
 from supernet.cli.settings import RetrainSettings, SearchSettings, identity
 from supernet.run import Run, SearchFolder, differences, read_json, write_json
@@ -30,7 +30,6 @@ POOL = 60  # random architectures of the space that are scored, from which check
 SHORT = 4  # a check takes this part of retrain.py's epochs, where nothing else is said
 FEWEST_LONG = 4  # networks that were checked and retrained, under which nothing is said of them
 KEY = re.compile(r"[0-9a-f]{12}")  # of measurements, `lanas.trials.key_of`
-APART = ("arch", "search_tag", "score", "tag", "data", "inherit", "auxiliary")
 PLAIN = ("macs", "params", "synflow")  # predictors that need no supernet
 
 
@@ -165,14 +164,11 @@ def _train(
             f"{folder.checks} was made with other settings: {differing}; take them, or "
             "another --tag"
         )
-    digest = read_json(run.data_file)["digest"] if run.data_file.is_file() else None
-    what = {"data": digest, "network": run.config["network"]} | about
     every = [replace(settings, seed=settings.seed + i) for i in range(args.check_seeds)]
-    keys = [key_of(what | {"seeds": None, "seed": each.seed}) for each in every]
-    plan = replace(plan, schedule=about, keys=keys)
+    trainings = Trainings(run, every, device, split=args.split, data=args.data, what="check")
+    plan = replace(plan, schedule=about, keys=[file.stem for file in trainings.files])
     write_json(folder.checks, plan.to_data())
-    archs = [check.arch for check in plan.plan]
-    Trainings(run, every, args, device).train(archs, [run.checks(key) for key in keys], longest)
+    trainings.train([check.arch for check in plan.plan], longest)
     return plan
 
 

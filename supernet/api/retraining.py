@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from supernet.export.deployed import Deployed
     from supernet.network import NetworkSpec, Supernet
 
-# What does not make another training.
-APART = ("arch", "search_tag", "score", "tag", "data", "export", "opset", "onnx_input", "free_size")
+APART = (  # what does not make another training
+    *("arch", "race", "beside", "search_tag", "score", "tag", "data"),
+    *("export", "opset", "onnx_input", "free_size"),
+)
 
 # -- which architecture ------------------------------------------------------------------------
 

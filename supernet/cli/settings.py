@@ -273,6 +273,11 @@ class ArchitectureSettings:
     have corrected"""
     tag: str = ""
     """text added to the folder's name, to keep another training"""
+    race: bool = False
+    """of the architectures that --arch names retrain the winner of a race alone: half as many train
+    twice as long on train, rung by rung, judged on val"""
+    beside: str | None = None
+    """random:K: race and retrain as many random networks within the search's budgets as well"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,111 @@
+"""`retrain.py --race`: fewer train longer, val judges, the winner alone is retrained and tested."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import supernet
+from lanas.errors import UserError
+from lanas.space import arch_id
+from supernet.api.alone import Trainings
+from supernet.api.racing import plan
+from tests.scripts import SEARCH, answer
+
+RACE = ("--threads", 1, "--epochs", 4, "--race")
+
+
+@pytest.fixture
+def judged(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, int]]:
+    """Architectures that are trained and for how long; their indices are what val says of them."""
+    trained: list[tuple[Any, int]] = []
+
+    def measured(self: Trainings, arch: Any, settings: Any, *_: Any) -> dict[str, float]:
+        trained.append((arch, settings.epochs))
+        return {"accuracy": sum(arch) / 100, "soft": 0.5, "loss": 1.0}
+
+    monkeypatch.setattr(Trainings, "_measured", measured)
+    return trained
+
+
+def test_the_plan_halves_and_doubles() -> None:
+    assert plan(8, 100) == [(8, 12), (4, 25), (2, 50)]
+    assert plan(5, 16) == [(5, 2), (3, 4), (2, 8)]
+    assert plan(2, 1) == [(2, 1)] and plan(1, 100) == []
+
+
+def test_val_judges_and_the_winner_alone_is_retrained(
+    run: Path, judged: list[tuple[Any, int]]
+) -> None:
+    archs = supernet.select(run, "top:4")
+    done = answer("retrain", run, *RACE, "--arch", "top:4")
+    assert (done.status, done.err) == (0, "")
+    first = sorted(archs, key=lambda arch: -sum(arch))
+    assert judged[:4] == [(arch, 1) for arch in archs]
+    assert {arch for arch, epochs in judged[4:]} == set(first[:2])
+    assert [epochs for _, epochs in judged[4:]] == [2, 2]
+    assert "race: networks for epochs on train: 4 for 1, 2 for 2; the winner for 4" in done.out
+    assert "in all 12 epochs, as many as 3.0 retrainings" in done.out
+    folders = [p for p in (run / "retrain").iterdir() if p.is_dir()]
+    assert [p.name for p in folders] == [arch_id(first[0])]
+    (file,) = (run / "retrain").glob("race-*.json")
+    kept = json.loads(file.read_text())
+    assert kept["winner"] == list(first[0]) and kept["epochs"] == 8
+    assert [rung["epochs"] for rung in kept["rungs"]] == [1, 2]
+
+
+def test_what_was_trained_is_not_trained_again(run: Path, judged: list[tuple[Any, int]]) -> None:
+    archs = supernet.select(run, "top:4")
+    won = supernet.race(run, archs, threads=1, epochs=4)
+    assert len(judged) == 6 and won.epochs == 8
+    assert supernet.race(run, archs, threads=1, epochs=4) == won and len(judged) == 6
+    supernet.race(run, archs, threads=1, epochs=8)
+    assert len(judged) == 10, "the rung of two epochs: two of four were trained so"
+
+
+def test_random_ones_beside_keep_to_the_budgets(run: Path, judged: list[tuple[Any, int]]) -> None:
+    answer("search", run, *SEARCH, "--tag", "small", "--max-macs", "90k")
+    done = answer("retrain", run, *RACE, "--arch", "top:2", "--search-tag", "small",
+                  "--beside", "random:4")  # fmt: skip
+    assert (done.status, done.err) == (0, "")
+    assert len({arch for arch, _ in judged}) >= 4
+    raced = next(line for line in done.out.splitlines() if line.startswith("race: ") and
+                 "beside random ones" in line)  # fmt: skip
+    assert raced.count("-") >= 10
+    macs = [
+        json.loads(file.read_text())["macs"] for file in (run / "retrain").glob("*/result.json")
+    ]
+    assert macs and max(macs) <= 90e3
+    everything = supernet.rivals(run, beside="random:8")
+    assert len(set(everything)) == 8
+
+
+def test_a_training_that_fails_is_out(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archs = supernet.select(run, "top:3")
+
+    def failing(self: Trainings, arch: Any, *_: Any) -> dict[str, float]:
+        if arch == archs[0]:
+            raise UserError("loss is nan")
+        return {"accuracy": 0.5}
+
+    monkeypatch.setattr(Trainings, "_measured", failing)
+    won = supernet.race(run, archs, threads=1, epochs=4)
+    assert won.arch == archs[1], "of equals the better ranked"
+    monkeypatch.setattr(Trainings, "_measured", lambda *_: (_ for _ in ()).throw(UserError("no")))
+    with pytest.raises(UserError, match="every training of 1 epochs failed"):
+        supernet.race(run, archs, threads=1, epochs=6, seed=9)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--beside", "random:2"], "--beside goes with --race"),
+        (["--race", "--beside", "random:0"], "--beside random:0: allowed is random:K"),
+        (["--race", "--beside", "top:3"], "--beside top:3: allowed is random:K"),
+        (["--race", "--devices", 2, "--device", "cpu"], "a race trains on one device"),
+    ],
+)
+def test_what_a_race_cannot_do(run: Path, flags: list[Any], said: str) -> None:
+    done = answer("retrain", run, "--threads", 1, "--arch", "top:1", *flags)
+    assert done.status == 2 and said in done.err and done.err.count("\n") == 1
