@@ -52,15 +52,15 @@ def main() -> None:
     trust = command.given.get("trust", False)
 
     from supernet.api.searching import told
-    from supernet.report.tables import console, files_table, retrained_table
+    from supernet.report.tables import files_table, retrained_table, show
 
     trials, _ = told(
         supernet.Run.open(command.first, trust=trust), command.given.get("search_tag", "")
     )
-    console().print(retrained_table([net.result for net in networks], trials))
+    show(retrained_table([net.result for net in networks], trials))
     for net in networks:
         say(str(net.folder))
-        console().print(files_table(net.result))
+        show(files_table(net.result))
 
 
 def finalists(command: Command) -> list[Arch]:

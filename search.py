@@ -44,15 +44,15 @@ def main() -> None:
     found = supernet.search(command.first, **command.given)
 
     from supernet.report.checks import checks_table
-    from supernet.report.tables import console, failures, meant, result_table
+    from supernet.report.tables import failures, meant, result_table, show
 
-    console().print(result_table(found.optimiser, found.trials, over=found.over))
+    show(result_table(found.optimiser, found.trials, over=found.over))
     lines = [meant(found.score), failures(found.trials), *found.notes]
     for line in [*lines, *found.optimiser.in_words(3)]:
         if line:
             say(line)
     if found.checked is not None:
-        console().print(checks_table(found.checked.to_data()))
+        show(checks_table(found.checked.to_data()))
         say(found.checked.verdict.sentence)
         say(found.checked.correction.sentence)
     after = "" if command.given.get("table") else f"; next: {retraining(command)}"
@@ -67,7 +67,7 @@ def retraining(command: Command) -> str:
 
 def list_searches(command: Command) -> None:
     """A table of the searches of a run."""
-    from supernet.report.tables import console
+    from supernet.report.tables import show
     from supernet.runs import searches, searches_table
 
     if other := sorted(command.given.keys() - {"tags"}):
@@ -77,7 +77,7 @@ def list_searches(command: Command) -> None:
     rows = searches(command.first)
     say(f"searches of {command.first}: {len(rows)}")
     if rows:
-        console().print(searches_table(rows))
+        show(searches_table(rows))
 
 
 def rank_anew(command: Command) -> None:
@@ -89,9 +89,9 @@ def rank_anew(command: Command) -> None:
         raise UserError(f"--rescore evaluates nothing and goes with --tag and --size-prior: {flag}")
     found = supernet.rescore(command.first, given.pop("rescore"), **given)
 
-    from supernet.report.tables import console, ranking_table
+    from supernet.report.tables import ranking_table, show
 
-    console().print(ranking_table(found.ranking, found.score, len(found.trials)))
+    show(ranking_table(found.ranking, found.score, len(found.trials)))
     name = found.file.stem.removeprefix("ranking-")
     say(f"ranking: {found.file}; next: {retraining(command)} --score {name}")
 

@@ -21,6 +21,7 @@ from supernet.run import FORMAT, Run, SearchFolder, read_json
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
 DEEPEST = 3  # folders below the one that is asked about
 LIMITS = ("max_macs", "max_params", "max_latency", "max_energy", "max_memory")
@@ -232,7 +233,7 @@ def runs_table(rows: list[RunRow]) -> "Table":
     return table
 
 
-def cell(value: object) -> Any:
+def cell(value: object) -> "Text":
     """A cell that is shown as it is written: no markup, and no control bytes of a folder."""
     from rich.text import Text
 
@@ -253,9 +254,9 @@ def main() -> None:
         print(plain(f"no runs in {folder!r}"))
         return
 
-    from supernet.report.tables import console
+    from supernet.report.tables import show
 
-    console().print(runs_table(found))
+    show(runs_table(found))
 
 
 def entry() -> None:

@@ -137,7 +137,7 @@ def test_an_error_of_ours_stays_a_traceback() -> None:
 def test_a_closed_output_is_no_file_of_the_run(tmp_path: Path) -> None:
     """Trap: what is opened next takes its number, and whatever is printed to it."""
     file = tmp_path / "weights"
-    body = f"f = open({str(file)!r}, 'wb'); print('said'); os.write(1, b'by C'); f.write(b'mine')"
+    body = f"f = open({str(file)!r}, 'wb'); print('said'); os.write(2, b'by C'); f.write(b'mine')"
     process = light(body, before="<&- >&- 2>&-")
     assert process.communicate() == ("", "")
     assert (process.returncode, file.read_bytes()) == (0, b"mine")
@@ -145,9 +145,7 @@ def test_a_closed_output_is_no_file_of_the_run(tmp_path: Path) -> None:
 
 def test_a_reader_that_has_gone_ends_the_script_without_a_word() -> None:
     """As `| head`; by the status of a program that SIGPIPE ends."""
-    process = light(
-        "[print(i, flush=True) for i in range(10**6)]", before="| head -1; exit $PIPESTATUS"
-    )
+    process = light("[print(i) for i in range(10**6)]", before="| head -1; exit $PIPESTATUS")
     out, err = process.communicate()
     assert (out, err, process.returncode) == ("0\n", "", 141)
 
@@ -250,3 +248,26 @@ def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:
     _, err = process.communicate()
     assert process.returncode == 130
     assert err.splitlines() == ["", "-c: stopped at once; the same command goes on from here"]
+
+
+def test_a_table_keeps_its_numbers_in_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """80 columns suffice; in 40 it is wider than the terminal, and no number is cut."""
+    from lanas.rank import Row
+    from lanas.scores import make
+    from lanas.trials import Trial
+    from supernet.report.tables import ranking_table, show
+
+    measured = {"accuracy": 0.98765, "soft": 0.87654, "loss": 1.23456, "macs": 123.456e6}
+    measured |= {"params": 1234.567e3, "memory": 2.0**22}
+    rows = [Row(100, Trial((1, 2, 0, 4, 3, 2) * 4, measured), 0.98765)]
+    for width in (40, 80):
+        monkeypatch.setenv("COLUMNS", str(width))
+        monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+        show(ranking_table(rows, make("accuracy"), 120))
+        lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+        assert all(len(line) <= 80 for line in lines), lines
+        for words in ("98.77", "87.65", "1.235", "123.456", "1234.567", "4.000", "100"):
+            assert any(words in line for line in lines), (width, words, lines)
+        assert not any("…" in line for line in lines)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import supernet
 from lanas.costs import Budget, Cost, Term
 from lanas.errors import UserError
 from lanas.space import Choice, Space
+from lanas.trials import Trial
 from supernet.report.budget import Limit, Range, left, number, percent
 from supernet.runs import runs, searches
 from supernet.score.inherited import SupernetEvaluator
@@ -33,13 +35,14 @@ def told(folder: Path) -> list[tuple[Any, ...]]:
 def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """What is evaluated from now on."""
     found: list[tuple[int, ...]] = []
-    score = SupernetEvaluator.score
+    evaluate = SupernetEvaluator.__call__
 
-    def watched(self: SupernetEvaluator, arch: tuple[int, ...]) -> dict[str, float]:
-        found.append(arch)
-        return score(self, arch)
+    def watched(self: SupernetEvaluator, archs: Iterable[tuple[int, ...]]) -> Iterator[Trial]:
+        asked = list(archs)
+        found.extend(asked)
+        return evaluate(self, asked)
 
-    monkeypatch.setattr(SupernetEvaluator, "score", watched)
+    monkeypatch.setattr(SupernetEvaluator, "__call__", watched)
     return found
 
 

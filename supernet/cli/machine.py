@@ -12,7 +12,10 @@ from lanas.errors import UserError, one_line
 
 # -- errors that are the machine's ---------------------------------------------------------------
 
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "Unable to allocate", "bad_alloc")
+OUT_OF_MEMORY = (
+    *("out of memory", "can't allocate memory", "Unable to allocate", "bad_alloc"),
+    "failed to map segment",  # of a library, when it is imported
+)
 SMALLER = {
     "train": "a smaller --batch-size, --image-size or --width, or more of --accumulate",
     "search": "fewer --calibration-images or another --device",

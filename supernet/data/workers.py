@@ -24,8 +24,9 @@ def watched() -> Iterator[None]:
         text = one_line(error)
         if not isinstance(error, BrokenProcessPool) and not any(word in text for word in KILLED):
             raise
+        text = text.rpartition("Original Traceback")[2][-160:]  # what was raised stands last
         raise UserError(
-            f"a process that reads images was ended by the system ({text:.160}){_shared()}: take "
+            f"a process that reads images was ended by the system ({text}){_shared()}: take "
             "--workers 0 or a smaller --batch-size, or give it more memory or shared memory (of a "
             "container: --shm-size 2g)"
         ) from None

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -129,8 +130,8 @@ def _table(
     own = shown_score(score, metrics)
     heads = ["trial", own.head, *(column.head for column in columns)]
     for head in heads:
-        table.add_column(Text(plain(head)), justify="right")
-    table.add_column("architecture", overflow="fold")
+        table.add_column(Text(plain(head)), justify="right", no_wrap=True)
+    table.add_column("architecture", overflow="fold", min_width=FOLDED)
     for row in rows:
         measured = row.trial.measured
         cells = [column(measured.get(name)) for name, column in zip(names, columns, strict=True)]
@@ -241,6 +242,23 @@ def files_table(result: Mapping[str, Any]) -> Table:
 def console() -> Console:
     """The terminal, or 110 columns where the output goes elsewhere."""
     return _Console() if sys.stdout.isatty() else _Console(width=110)
+
+
+FOLDED = 14  # columns that a text which may be folded has at least
+
+
+def show(table: Table) -> None:
+    """Print a table; in a terminal that is too narrow for its numbers it is wider than that."""
+    shown_on = console()
+    folded = [column for column in table.columns if column.overflow == "fold"]
+    for column in folded:
+        column.max_width = FOLDED
+    anywhere = shown_on.options.update(max_width=1000)
+    needed = Measurement.get(shown_on, anywhere, table).minimum
+    for column in folded:
+        column.max_width = None
+    shown_on.width = max(shown_on.width, needed)
+    shown_on.print(table)
 
 
 class Line:
