@@ -146,6 +146,7 @@ X, Y = arrays()["x_train"], arrays()["y_train"]
         ({"y_train": Y - 1}, "y_train is -1 to 1; allowed is 0 to 1"),
         ({"y_train": Y.astype(np.uint64) - 1}, "to 18446744073709551615; allowed is 0 to 29"),
         ({"y_test": np.arange(6)}, "y_test is 0 to 5; allowed is 0 to 2"),
+        ({"y_train": Y + 1, "y_test": Y[:6] + 1}, "class 0 of 0 to 3 .* no label is 0"),
         ({"y_train": Y * 2}, "class 1 of 0 to 4 has 0 train images; at least 2"),
         ({"y_train": np.where(np.arange(30) == 4, 3, Y)}, "class 3 of 0 to 3 has 1 train images"),
         ({"y_train": Y * 0, "y_test": Y[:6] * 0}, "all train images are of one class"),

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import supernet
 from lanas.errors import UserError
 from supernet.data import cache, photos
 from supernet.data.sets import Data, load
+from supernet.training import devices
 from tests.images import epoch
-from tests.scripts import refused
+from tests.scripts import TINY, refused
 
 PARTS = {"train": 5, "val": 2}
 
@@ -245,6 +247,20 @@ def test_the_cache_lies_where_the_system_says(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/z")
     assert cache.folder() == Path("/z/.cache/lanas")
+
+
+def test_several_devices_begin_after_one_look(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them would open all files, and each say what is broken."""
+    launched: list[object] = []
+    monkeypatch.setattr(devices, "launch", lambda *given: launched.append(given))
+    opened = counting(monkeypatch)
+    several = (*TINY, "--data", root, "--image-size", 8, "--devices", 2, "--device", "cpu")
+    with pytest.raises(UserError, match="no run folder"):  # nobody has made it
+        supernet.train(root.parent / "run", data=str(root), image_size=8, devices=2, device="cpu")
+    assert len(launched) == 1 and len(opened) == 14
+    (root / "val" / "dog" / "1.png").write_bytes(b"")
+    refused("train_supernet", root.parent / "run", *several, says=("1.png cannot",), untouched=root)
+    assert len(launched) == 1
 
 
 # -- the same data -------------------------------------------------------------------------------

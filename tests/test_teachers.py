@@ -9,7 +9,9 @@ import torch
 import supernet
 from lanas.errors import UserError
 from supernet.data.sets import Data
+from supernet.data.sets import load as load_data
 from supernet.training.teachers import load
+from tests.images import arrays, npz
 from tests.scripts import TINY, answer
 
 
@@ -94,3 +96,15 @@ def test_images_of_another_size(digits: Data, tmp_path: Path) -> None:
     torch.save(model.state_dict(), tmp_path / "vit.pth")
     with pytest.raises(UserError, match="cannot take images of 8x8 and 1 channels: Input height"):
         load("test_vit", str(tmp_path / "vit.pth"), digits)
+
+
+def test_a_timm_model_takes_floats_in_0_to_1_only(checkpoint: Path, tmp_path: Path) -> None:
+    x = arrays()["x_train"][..., 0] / 255
+    for scale in (1, 40):
+        data = load_data(npz(tmp_path, x_train=x * scale, x_test=x[:6] * scale))
+        if scale == 1:
+            with pytest.raises(UserError, match="outputs, and"):  # it has ten, the data three
+                load("test_resnet", str(checkpoint), data)
+        else:
+            with pytest.raises(UserError, match=r"timm take images in 0\.\.1, and the floats"):
+                load("test_resnet", str(checkpoint), data)

@@ -102,10 +102,15 @@ def accelerator() -> tuple[str, int]:
 
 
 def on_several(
-    verb: str, run: Path, args: TrainSettings | RetrainSettings, values: dict[str, Any]
+    verb: str,
+    run: Path,
+    args: TrainSettings | RetrainSettings,
+    values: dict[str, Any],
+    source: str,
 ) -> bool:
     """Do `verb` in a process a device and wait; False where this process is to do it itself.
 
+    source: the data; an image folder is looked at here, so that the others find what was seen.
     UserError where this machine has too few devices, or they cannot share a batch.
     """
     if args.processes == 1:
@@ -130,6 +135,10 @@ def on_several(
                 raise UserError(f"--devices {args.devices}: this machine has {here} of {kind}")
     if args.nodes > 1:
         return False  # each process was started by the user's own launcher
+    if os.path.isdir(source):
+        from supernet.data.readers import read_folder
+
+        read_folder(Path(source))
     call = {"verb": verb, "run": str(run), "settings": values, "prog": sys.argv[0]}
     devices.launch([sys.executable, "-m", "supernet.api", json.dumps(call)], args.devices)
     return True

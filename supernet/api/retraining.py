@@ -130,7 +130,8 @@ def retrain(
         raise UserError(f"{arch} names {len(archs)} architectures; retrain one at a time")
     folder = run.network(arch_id(archs[0]), args.tag)
     given = {**kept, **settings, "arch": arch_id(archs[0])}
-    if not common.on_several("retrain", run.path, args, given):
+    source = args.data or str(run.config["data"])
+    if not common.on_several("retrain", run.path, args, given, source):
         net = _retrain(run, args, archs[0], folder)
         if rank():
             return net
@@ -179,8 +180,6 @@ def _retrain(run: Run, args: RetrainSettings, arch: Arch, folder: NetworkFolder)
         check_norms(alone, args.batch_size, args.processes)
     result = read_json(folder.result) if folder.result.is_file() else {}
     forms = handover.asked_forms(args, alone, data.floats, result)
-    if rank() == 0 and not result:
-        data.require_readable("test")  # not after hours of training
     trusted.require_unchanged(args, folder.path, "this training")
     settled(folder.settings, kept)
 

@@ -47,7 +47,7 @@ def train(run: str | Path | Run, *, config: str | Path | None = None, **settings
             trusted.keep_defaults(defaults, run.path)
         common.say(f"already trained: {run.weights}")
         return Run.open(path)
-    if not common.on_several("train", path, args, _merged(recipe, settings)):
+    if not common.on_several("train", path, args, _merged(recipe, settings), args.data):
         _train(run, args, defaults)
     return Run.open(path)
 

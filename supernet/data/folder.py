@@ -193,11 +193,11 @@ def _each_once(files: Sequence[_File], left: Counter[str]) -> list[_File]:
 
     UserError where that leaves more than one class or part.
     """
+    if len({file.file for file in files}) == len(files):
+        return list(files)
     by_file: dict[tuple[int, int], list[_File]] = {}
     for file in files:
         by_file.setdefault(file.file, []).append(file)
-    if len(by_file) == len(files):
-        return list(files)
     taken = set()
     for same in by_file.values():
         real = [file for file in same if not file.linked] or same

@@ -75,6 +75,12 @@ class Data:
         """Whether images are floats in units of their own, and no bytes."""
         return isinstance(self.images, Tensor) and self.images.is_floating_point()
 
+    def in_unit_range(self) -> bool:
+        """Whether images, scaled, lie in 0..1."""
+        if not isinstance(self.images, Tensor) or not self.floats:
+            return True
+        return float(self.images.min()) >= 0 and float(self.images.max()) <= 1
+
     @property
     def summary(self) -> str:
         """`10 classes (cat, dog, …), 24 train, 6 val, 8 test; left out: 3 .gif`, one line."""
@@ -123,12 +129,6 @@ class Data:
         if size % share[1]:
             raise UserError(f"batch size {size}: it cannot be shared equally by {share[1]} devices")
         return Batches(self, indices, size, seed, drop_last, share)
-
-    def require_readable(self, split: str) -> None:
-        """UserError that names a file of the split that cannot be decoded; each is read once."""
-        if isinstance(self.images, Files):
-            for _ in self.batches(split, 256):
-                pass
 
     def scaled(self, images: Tensor) -> Tensor:
         """Images as a network takes them that is handed over: float32, bytes in 0..1."""

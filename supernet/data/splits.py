@@ -23,9 +23,10 @@ def check_classes(name: str, labels: Indices, classes: int, least: int = 2) -> N
     rarest = int(counts.argmin())
     if counts[rarest] < least:
         needed = "2 are needed, one for train and one for val" if least == 2 else "1 is needed"
+        zero = "" if counts[0] else "; classes are counted from 0, and no label is 0"
         raise UserError(
             f"{name}: class {rarest} of 0 to {len(counts) - 1} has {counts[rarest]} train images; "
-            f"at least {needed}"
+            f"at least {needed}{zero}"
         )
     if len(counts) < 2:
         raise UserError(f"{name}: all train images are of one class; at least 2 are needed")

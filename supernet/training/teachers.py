@@ -52,6 +52,11 @@ def load(name: str, weights: str | None, data: Data, *, trust: bool = False) -> 
         net: nn.Module = load_folder(name, trust=trust)  # of images in 0..1
         mean, std = torch.zeros(1), torch.ones(1)
     else:
+        if data.floats and not data.in_unit_range():
+            raise UserError(
+                f"--teacher {name}: models of timm take images in 0..1, and the floats of "
+                f"{data.name} have another range; take labels, largest or a folder"
+            )
         net, mean, std = _timm(name, weights, data)
     device = data.device
     net = net.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
