@@ -4,14 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
+import supernet
 from lanas.errors import UserError
 from supernet.data.augment import Augment
 from supernet.data.kept import save_thumbnails
 from supernet.data.sets import Data, load
 from tests.images import arrays, epoch, npz
+from tests.scripts import RETRAIN, TINY, answer
 
 X = arrays()
 
@@ -101,3 +105,24 @@ def test_more_than_the_memory_is_one_line() -> None:
         UserError, match=r"image_size 900000: 1,797 images of it are .* GB and this"
     ):
         load("digits", image_size=900_000)
+
+
+def test_the_whole_path_takes_floats_in_their_units(tmp_path: Path) -> None:
+    """Digits as decibels: trained, searched, retrained; the file takes what was measured."""
+    real = load_digits()
+    x, y = (real.images * 5 - 80).astype(np.float32), real.target
+    path = tmp_path / "set.npz"
+    np.savez(path, x_train=x[:400], y_train=y[:400], x_test=x[400:500], y_test=y[400:500])
+    run = tmp_path / "run"
+    assert answer("train_supernet", run, *TINY, "--data", path, "--crop", 1).status == 0
+    found = answer("search", run, "--threads", 1, "--trials", 2, "--calibration-images", 64)
+    assert (found.status, found.err) == (0, "")
+    done = answer("retrain", run, *RETRAIN)
+    assert (done.status, done.err) == (0, "")
+    (folder,) = (run / "retrain").iterdir()
+    outputs = np.load(folder / "predictions.npz")["outputs"]
+    images = x[400:500, None]
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    assert np.abs(session.run(None, {"images": images})[0] - outputs).max() < 1e-3
+    with torch.no_grad():
+        assert np.abs(supernet.load(folder)(torch.from_numpy(images)) - outputs).max() < 1e-3

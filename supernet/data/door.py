@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from lanas.errors import UserError
 from supernet.data import cache, photos
 from supernet.data.folder import Listing
+from supernet.data.kept import below
 from supernet.process import rank
 from supernet.progress import Progress
 
@@ -39,7 +40,7 @@ def look(root: Path, files: Listing) -> Digests:
     UserError that names the broken ones.
     """
     file = _file_of(root)
-    names = [os.path.relpath(path, root) for path in files.paths]
+    names = below(root, files.paths)
     digests = _remembered(file, names, files)
     new = np.flatnonzero(digests == 0).tolist()
     if not new:

@@ -24,6 +24,7 @@ from supernet.data.splits import Indices
 PARTS = ("train", "val", "test")
 # What systems put beside files, some of it with pictures; with every name that begins with a dot.
 HIDDEN = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "Thumbs.db"})
+ENDS = frozenset(extension[1:] for extension in EXTENSIONS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +110,8 @@ def _hidden(name: str) -> bool:
 
 
 def _order(file: _File) -> tuple[str, str]:
-    return os.path.split(file.path)
+    folder, _, name = file.path.rpartition(os.sep)
+    return folder, name
 
 
 # -- classes -----------------------------------------------------------------------------------
@@ -169,8 +171,9 @@ def _files(top: str, part: str, label: str, left: Counter[str]) -> Iterator[_Fil
                 left["hidden folder" if entry.is_dir() else "hidden file"] += 1
             elif entry.is_dir():
                 (folders.append if by_link else folders.appendleft)((entry.path, by_link))
-            elif (end := os.path.splitext(entry.name)[1].lower()) not in EXTENSIONS:
-                left[shown(end) if end else "file without an extension"] += 1
+            elif (end := entry.name.rpartition(".")[2].lower()) not in ENDS:
+                named = end != entry.name.lower()
+                left["." + shown(end) if named else "file without an extension"] += 1
             else:
                 found = _stat(entry.path)
                 if not stat.S_ISREG(found.st_mode):

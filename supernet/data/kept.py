@@ -32,14 +32,21 @@ def digest_of_arrays(*arrays: NDArray[Any]) -> str:
     return found.hexdigest()
 
 
+def below(root: Path, paths: Sequence[str]) -> list[str]:
+    """The names of files from `root` on."""
+    start = os.path.join(root, "")
+    return [p[len(start) :] if p.startswith(start) else os.path.relpath(p, root) for p in paths]
+
+
 def digest_of_files(paths: list[str], sizes: NDArray[Any], labels: NDArray[Any], root: Path) -> str:
     """SHA-256 of names below `root`, sizes in bytes and labels of files, in their order.
 
     Names are those of Unix with composed accents, whatever the system.
     """
     found = hashlib.sha256()
-    for path, size, label in zip(paths, sizes.tolist(), labels.tolist(), strict=True):
-        name = unicodedata.normalize("NFC", os.path.relpath(path, root).replace(os.sep, "/"))
+    rows = zip(below(root, paths), sizes.tolist(), labels.tolist(), strict=True)
+    for path, size, label in rows:
+        name = unicodedata.normalize("NFC", path.replace(os.sep, "/"))
         found.update(f"{name}\0{size}\0{label}\n".encode(errors="surrogateescape"))
     return found.hexdigest()
 
