@@ -57,7 +57,7 @@ within() {
   local name=$1 seconds=$2
   shift 2
   stage "$seconds s $name" benchmarks/speed.py retrain "$RUNS/$name" --results "$results" \
-    --arch "$architecture" --seconds "$seconds" --set device="$DEVICE" "$@" \
+    --arch "$architecture" --seconds "$seconds" --set device="$DEVICE" export=pt2 "$@" \
     $(small batch_size=32 cutout=2)
 }
 

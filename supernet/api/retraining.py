@@ -233,7 +233,6 @@ def _begun(
         load_weights(whole, run.weights)
         net.load_state_dict(inherited(net, whole))
     return net
-    common.join(args)
 
 
 def check_extras(args: RetrainSettings, net: "Supernet") -> None:
