@@ -4,9 +4,8 @@
     python benchmarks/latency.py --out /tmp/latency nb201 macro mbconv
 
 For each family 300 networks are timed and a sum is fitted, as search.py does it, and 60 fresh
-uniform draws are timed and predicted. Every timing is a line on disk: the same command goes on
-after a stop, and prints the table from what is there. One thread, batch 1, images of 32x32 pixels
-(mbconv: 64x64).
+uniform draws (`--fresh`) are timed and predicted. Every timing is a line on disk: the same command
+goes on after a stop. One thread, batch 1, images of 32x32 pixels (mbconv: 64x64).
 """
 
 import argparse
@@ -26,8 +25,6 @@ from supernet.score.latency.fitting import fit
 from supernet.score.latency.measuring import Figures, measured
 from supernet.spaces import build
 
-FRESH = 60
-
 
 def supernet_of(family: str) -> Supernet:
     """An untrained supernet of a family; times do not depend on weights."""
@@ -38,16 +35,16 @@ def supernet_of(family: str) -> Supernet:
     return build(spec).eval()
 
 
-def row(family: str, out: Path, archs: int) -> str:
+def row(family: str, out: Path, archs: int, count: int) -> str:
     """Time a family and predict it: a row of the table."""
     net = supernet_of(family)
     space, clock = net.space, clock_of(None, "cpu", 1, 1)
     networks = Networks(net, clock, out / family)
     chosen = design.chosen(space, archs)
     rng = np.random.default_rng(12345)
-    drawn = as_tuples(space.canonical(space.sample(rng, 4 * FRESH)))
+    drawn = as_tuples(space.canonical(space.sample(rng, 4 * count)))
     known = set(as_tuples(chosen))
-    fresh = [arch for arch in dict.fromkeys(drawn) if arch not in known][:FRESH]
+    fresh = [arch for arch in dict.fromkeys(drawn) if arch not in known][:count]
     figures = Figures(out / f"{family}.jsonl")
     start = time.perf_counter()
     every = measured(
@@ -62,12 +59,13 @@ def row(family: str, out: Path, archs: int) -> str:
     macs = of_supernet(net, net.spec.inputs)["macs"]
     fitted = fit(space, chosen, ms, macs=macs, clock=clock)
     off = np.abs(fitted.cost(space, fresh) / of_fresh - 1)
+    on_fresh = f"{100 * np.median(off):.1f}" if len(off) else "-"
     low, high = (100 * end for end in fitted.interval)
     print(fitted)
     return (
         f"| {family} | {len(chosen)} | {np.median(ms):.3f} ({ms.min():.3f} to {ms.max():.3f}) | "
         f"{100 * fitted.median_error:.1f} ({low:.1f} to {high:.1f}) | {100 * fitted.max_error:.0f} "
-        f"| {100 * np.median(off):.1f} | {fitted.form} | {seconds:.0f} |"
+        f"| {on_fresh} | {fitted.form} | {seconds:.0f} |"
     )
 
 
@@ -75,6 +73,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("families", nargs="*", default=["nb201", "macro", "mbconv"])
     parser.add_argument("--archs", type=int, default=300)
+    parser.add_argument("--fresh", type=int, default=60)
     parser.add_argument("--out", type=Path, required=True, help="folder of timings, kept")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -82,10 +81,10 @@ def main() -> None:
     rows = []
     for family in args.families:
         (args.out / family).mkdir(exist_ok=True)
-        rows.append(row(family, args.out, args.archs))
+        rows.append(row(family, args.out, args.archs, args.fresh))
     print(f"commit {commit()}, {utc(time.time())}, {clock_of(None, 'cpu', 1, 1)}\n")
     print("| space | networks | ms, median (range) | median held-out error, % (95 %) | most | "
-          "on 60 fresh draws | a sum of | s now |")  # fmt: skip
+          "on fresh draws | a sum of | s now |")  # fmt: skip
     print("|---|---|---|---|---|---|---|---|")
     print("\n".join(rows))
 
