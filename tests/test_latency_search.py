@@ -170,6 +170,19 @@ def test_a_budget_on_a_poor_fit_is_refused_unless_it_is_asked_for(
     supernet.search(fresh, tag="traded", objective=("accuracy", "latency"), **settings)
 
 
+def test_an_estimate_counts_the_time_of_measuring_and_does_not_take_it(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = Device(sum_of).plug(monkeypatch)
+    asked = answer("search", fresh, "--threads", 1, "--max-latency", 5, "--estimate")
+    assert asked.status == 0, asked.err
+    assert "to measure latency; 200 trials to go" in asked.out
+    assert device.asked == 8 and not (fresh / "latency").exists()
+    supernet.search(fresh, max_latency=6, **SEARCH | {"trials": 1})
+    asked = answer("search", fresh, "--threads", 1, "--tag", "b", "--max-latency", 5, "--estimate")
+    assert asked.status == 0 and "to measure latency" not in asked.out
+
+
 def test_energy_is_a_cost_like_latency(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     device = Device(lambda arch: 10 * sum_of(arch)).plug(monkeypatch)
     done = answer("search", fresh, "--trials", 6, "--threads", 1, "--objective", "accuracy",

@@ -11,8 +11,10 @@ from lanas.errors import UserError
 from lanas.events import read_search
 from lanas.space import arch_id
 from supernet.api import common, trusted
+from supernet.api.problem import limits
+from supernet.api.timed import UNITS, without_fit
 from supernet.cli.parsing import read_recipe
-from supernet.cli.settings import RetrainSettings, TrainSettings
+from supernet.cli.settings import RetrainSettings, SearchSettings, TrainSettings
 from supernet.process import undisturbed
 from supernet.progress import duration
 from supernet.run import Run, settled
@@ -154,6 +156,7 @@ def _search(path: Path, values: dict[str, Any]) -> Estimate:
     from supernet.api.searching import prepared
     from supernet.training.estimate import memory
 
+    values, fits = _fits(path, values)
     ready = prepared(path, values)
     args, problem, optimiser = ready.args, ready.problem, ready.optimiser
     there = len(read_search(ready.run.search(args.tag).path, trust=ready.run.trust).trials)
@@ -168,7 +171,21 @@ def _search(path: Path, values: dict[str, Any]) -> Estimate:
     each = (time.perf_counter() - start) / max(count, 1)
     left = max(0, args.trials - there)
     of = f"{left} trials to go, {1e3 * each:.3g} ms each beside their proposal, {count} measured"
-    return Estimate(each * left, of, memory(), TRIAL * left, _free(path))
+    for name, seconds in fits.items():
+        of = f"{duration(seconds)} to measure {name}; {of}"
+    return Estimate(sum(fits.values()) + each * left, of, memory(), TRIAL * left, _free(path))
+
+
+def _fits(path: Path, values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, float]]:
+    """The call without what would be measured for minutes first, and the seconds of that."""
+    if values.get("table") is not None:
+        return values, {}
+    run = trusted.opened(path, values)
+    args = common.settings(SearchSettings, values, trusted.defaults(run, "search", values))
+    wanted = [name for name in UNITS if name in (*args.objective, *limits(args))]
+    seconds = without_fit(run, args, common.device(args), wanted) if wanted else {}
+    rest = tuple(name for name in args.objective if name not in seconds)
+    return values | {f"max_{name}": None for name in seconds} | {"objective": rest}, seconds
 
 
 def _free(path: Path) -> int:

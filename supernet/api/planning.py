@@ -21,23 +21,25 @@ def plan(
     batch: int = 1,
     search_tag: str | None = None,
     best: int = 10,
+    trust: bool = False,
 ) -> Path:
     """Write networks of a run as ONNX files to `out`, and a script that times them there.
 
     archs: how many; None for as many as the space needs. batch: images in a forward pass.
     search_tag: in place of these the `best` of that search ("" for the search without a tag), so
     that what is reported was timed on the device as well. What is written is not written again.
+    trust: run code that the folder names, as of `supernet.search`.
     Returns the folder. UserError where the run has no supernet, or archs are too few to be fitted.
     """
     from supernet import spaces
     from supernet.score.latency import design, files
 
-    run, out = Run.open(run), Path(out)
+    run, out = Run.open(run, trust=trust), Path(out)
     run.require_supernet()
     for name, value in (("--batch", batch), ("--best", best)):
         if value < 1:
             raise UserError(f"{name} {value}: give 1 or more")
-    supernet = spaces.build(*spaces.kept(run.config["network"], run.path, None)).eval()
+    supernet = spaces.build(*spaces.kept(run.config["network"], run.path, trust=run.trust)).eval()
     space = supernet.space
     if search_tag is None:
         chosen = as_tuples(design.chosen(space, design.number(space, archs)))

@@ -1,6 +1,7 @@
 """What a device tells of architectures, latency and energy: measured, fitted, and reported."""
 
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -218,6 +219,38 @@ def fitted_to(
     )
     save_fit(kept, fitted)
     return fitted
+
+
+def without_fit(
+    run: Run, args: SearchSettings, device: str, wanted: Sequence[str]
+) -> dict[str, float]:
+    """Seconds that the fits take which a search still has to make, by cost; a few are measured.
+
+    wanted: costs that the search has to do with.
+    """
+    from supernet import spaces
+    from supernet.score.latency import design
+
+    names = [name for name in wanted if name == "energy" or not args.latency_table]
+    found = {}
+    for name in names:
+        supernet = spaces.build(
+            *spaces.kept(run.config["network"], run.path, trust=run.trust)
+        ).eval()
+        clock, measure = meter(name, args, supernet, device)
+        kept = run.search(args.tag).fit(name), run.figures(name, clock.key).with_suffix(".json")
+        if any(path.is_file() for path in kept):
+            continue
+        seconds = []
+        for arch in as_tuples(design.chosen(supernet.space, 4)):
+            start = time.perf_counter()
+            measure(arch)
+            again = time.perf_counter()
+            measure(arch)
+            seconds.append(again - start + 2 * (time.perf_counter() - again))
+        each = sum(seconds[1:]) / len(seconds[1:])  # the first imports what exports
+        found[name] = each * design.number(supernet.space, args.latency_archs)
+    return found
 
 
 # -- what is reported --------------------------------------------------------------------------

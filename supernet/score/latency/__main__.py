@@ -31,6 +31,7 @@ def parsed() -> argparse.Namespace:
         "--search-tag", help='tag of a search whose best are written instead; "" for that without'
     )
     verb.add_argument("--best", type=int, default=10, help="how many of a search (default 10)")
+    verb.add_argument("--trust", action="store_true", help="run code that the folder names")
     return parser.parse_args()
 
 
@@ -43,6 +44,7 @@ def main() -> None:
         batch=args.batch,
         search_tag=args.search_tag,
         best=args.best,
+        trust=args.trust,
     )
     print(f"{out}: copy it to the device, and there: python time_networks.py")
 
