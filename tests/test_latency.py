@@ -12,7 +12,6 @@ import torch
 
 from lanas.errors import UserError
 from lanas.space import Arch, Archs, Choice, Floats, Space, as_tuples
-from supernet.export import graphs
 from supernet.export.graphs import to_onnx
 from supernet.network import NetworkSpec, Supernet
 from supernet.score.latency import design, files
@@ -272,17 +271,3 @@ def test_the_least_of_the_rounds_counts_and_there_are_more_where_figures_fall(
 def test_a_figure_that_is_no_time_is_refused(figure: float, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="which is not above 0"):
         Figures(tmp_path / "a.jsonl").add((0, 1), 0, figure)
-
-
-@pytest.mark.parametrize("takes", ["float", "nchw", "nhwc"])
-def test_a_file_of_open_size_or_of_bytes_is_timed_as_well(takes: str, tmp_path: Path) -> None:
-    net = tiny()
-    model, shape = files.deployed(net, (3,) * 6)
-    images = torch.zeros(2, *shape)
-    sides = (8, 8, 1) if takes == "nhwc" else shape
-    if takes != "float":
-        model = graphs.TakesBytes(model, takes)  # type: ignore[arg-type]
-        images = torch.zeros(2, *sides, dtype=torch.uint8)
-    path = tmp_path / "model.onnx"
-    graphs.to_onnx(graphs.traced(model, images, free_size=takes == "float"), path, images)
-    assert time_file(path, 3, shape=sides, rounds=1)["median_ms"] > 0
