@@ -21,6 +21,7 @@ import argparse
 import json
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -43,6 +44,7 @@ from supernet.training.settings import TrainingSettings
 from supernet.training.steps import clip, hasten
 from supernet.training.strategies import Strategy
 
+KERNELS = ("kernel", "gpu_memcpy", "gpu_memset")  # in a trace
 MORE = ("kernels", "captured", "memory", "batch")
 
 
@@ -127,16 +129,15 @@ class Timed(Training):
         with tempfile.TemporaryDirectory() as folder:
             profile.export_chrome_trace(f"{folder}/trace.json")
             events = json.loads(Path(folder, "trace.json").read_text())["traceEvents"]
-        spans = sorted(
-            (e["ts"], e["ts"] + e["dur"])
-            for e in events
-            if e.get("cat") in ("kernel", "gpu_memcpy", "gpu_memset")
-        )
+        spans = sorted((e["ts"], e["ts"] + e["dur"]) for e in events if e.get("cat") in KERNELS)
         busy, end = 0.0, 0.0
         for start, stop in spans:
             busy += max(stop - max(start, end), 0.0)
             end = max(end, stop)
-        return {"busy": busy / 1e6 / self.args.steps, "kernels": len(spans) / self.args.steps}
+        names = Counter(e["name"][:90] for e in events if e.get("cat") in KERNELS)
+        counts = {name: count / self.args.steps for name, count in names.most_common(25)}
+        each = 1 / self.args.steps
+        return {"busy": busy / 1e6 * each, "kernels": len(spans) * each, "names": counts}
 
 
 def whole_step(net: Supernet, like: Training, images: Tensor, labels: Tensor) -> Callable[[], None]:

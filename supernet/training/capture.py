@@ -71,48 +71,47 @@ def _trusted(module: nn.Module) -> bool:
 
 
 class Gradients:
-    """Gradients of the parts' parameters: views of a flat tensor a part, zero where not in use."""
+    """Gradients of the parts' parameters: views of one flat tensor, zero where not in use.
 
-    def __init__(self) -> None:
-        self.views: dict[Parameter, tuple[Tensor, Tensor]] = {}  # a view, and the flat tensor
-        self.used: dict[int, Tensor] = {}  # by id, flat tensors with a gradient in them
+    So that to forget, to measure and to scale them takes a kernel each, however many there are.
+    """
+
+    def __init__(self, weights: Sequence[Parameter]) -> None:
+        self.flats: list[Tensor] = []  # one for each type of number
+        self.views: dict[Parameter, Tensor] = {}
         self.inside: set[int] = set()  # ids of parameters whose gradient is such a view now
         self.step = 0
-
-    def add(self, module: nn.Module) -> None:
-        """Make room for the parameters of a module."""
-        new = [p for p in module.parameters() if p not in self.views and p.requires_grad]
-        for dtype in dict.fromkeys(p.dtype for p in new):
-            some = [p for p in new if p.dtype == dtype]
+        for dtype in dict.fromkeys(p.dtype for p in weights):
+            some = [p for p in weights if p.dtype == dtype]
             sizes = [-(-p.numel() // 64) * 64 for p in some]  # 256 bytes: views stay aligned
             flat = torch.zeros(sum(sizes), dtype=dtype, device=some[0].device)
+            self.flats.append(flat)
             for p, piece in zip(some, flat.split(sizes), strict=True):
-                self.views[p] = piece.as_strided(p.shape, p.stride(), piece.storage_offset()), flat
+                self.views[p] = piece.as_strided(p.shape, p.stride(), piece.storage_offset())
 
     def begin(self, weights: Sequence[Parameter]) -> None:
         """Every gradient is None."""
-        if self.used:
-            torch._foreach_zero_(list(self.used.values()))
-        self.used.clear()
+        if self.inside:
+            for flat in self.flats:
+                flat.zero_()
         self.inside.clear()
         self.step += 1
         for p in weights:
             p.grad = None
 
-    def touch(self, used: Sequence[tuple[Parameter, Tensor, Tensor]]) -> None:
+    def touch(self, used: Sequence[tuple[Parameter, Tensor]]) -> None:
         """Parameters get their views as gradients, before something is added to these."""
-        for p, view, flat in used:
+        for p, view in used:
             if p.grad is not view:
                 if p.grad is not None:  # of the same part, run as it is earlier in the step
                     view.copy_(p.grad)
                 p.grad = view
                 self.inside.add(id(p))
-                self.used[id(flat)] = flat
 
     def tensors(self, trained: Sequence[Parameter]) -> list[Tensor]:
         """All gradients in as few tensors as there are."""
         others = [p.grad for p in trained if id(p) not in self.inside and p.grad is not None]
-        return [*self.used.values(), *others]
+        return [*self.flats, *others]
 
 
 # -- one part --------------------------------------------------------------------------------------
@@ -144,11 +143,10 @@ class Part:
         self, call: Call, module: nn.Module, x: Tensor, place: Place, gradients: Gradients
     ) -> None:
         self.gradients = gradients
-        gradients.add(module)
         named = {name: p for name, p in module.named_parameters() if p.requires_grad}
         weights = list(named.values())
         leaves = {name: p.detach().requires_grad_() for name, p in named.items()}
-        state = [*module.buffers(), *dict.fromkeys(gradients.views[p][1] for p in weights)]
+        state = [*module.buffers(), *gradients.flats]
         before = [tensor.clone() for tensor in state if place.recorder.anew]
         self.x = place.buffer(x.detach(), "x")
         self.x.copy_(x.detach())
@@ -168,17 +166,17 @@ class Part:
         with torch.enable_grad():
             self.forward, made = recorder.record(forward, place.pool, draws)
         self.grads = [place.buffer(y.detach(), f"grad{i}") for i, y in enumerate(outputs)]
-        self.used: list[tuple[Parameter, Tensor, Tensor]] = []
+        self.used: list[tuple[Parameter, Tensor]] = []
 
         def backward() -> Tensors:
             found = torch.autograd.grad(outputs, inputs, self.grads, allow_unused=True)
             of_x = found[: len(inputs) - len(weights)]
             mine = found[len(of_x) :]
             self.used = [
-                (p, *gradients.views[p]) for p, g in zip(weights, mine, strict=True)
+                (p, gradients.views[p]) for p, g in zip(weights, mine, strict=True)
                 if g is not None
             ]  # fmt: skip
-            views = [view for _, view, _ in self.used]
+            views = [view for _, view in self.used]
             torch._foreach_add_(views, [g for g in mine if g is not None])
             return of_x
 
@@ -249,8 +247,8 @@ class Capture:
         self, net: nn.Module, recorder: Recorder, say: Callable[[str], None] = print
     ) -> None:
         self.net, self.recorder, self.say = net, recorder, say
-        self.gradients = Gradients()
         self.weights = list(net.parameters())
+        self.gradients = Gradients([])
         self.anchor = torch.zeros((), device=self.weights[0].device, requires_grad=True)
         self.places: dict[tuple[nn.Module, int], Place] = {}
         self.ran: Counter[nn.Module] = Counter()  # in this forward pass, by what is shared
@@ -259,7 +257,10 @@ class Capture:
 
     def install(self) -> None:
         """Replace the forward passes of the parts, in training with gradients."""
-        for module, shared in parts(self.net):
+        found = parts(self.net)
+        inside = dict.fromkeys(p for part, _ in found for p in part.parameters())
+        self.gradients = Gradients([p for p in inside if p.requires_grad])
+        for module, shared in found:
             self.installed.append(module)
             module.forward = _Forward(self, module, shared)
 
@@ -269,7 +270,7 @@ class Capture:
             del module.forward  # that of its class again
         self.installed.clear()
         self.gradients.begin(self.weights)
-        self.gradients = Gradients()
+        self.gradients = Gradients([])
         self.places.clear()
 
     def summary(self) -> str:
@@ -371,5 +372,7 @@ class _Forward:
         """Whether a call is one of those that are captured: in training, of one tensor."""
         if not (given and self.module.training and torch.is_grad_enabled()):
             return False
+        if len(given) == 1:
+            return isinstance(given[0], Tensor)
         first, *others = given
         return isinstance(first, Tensor) and not any(isinstance(other, Tensor) for other in others)

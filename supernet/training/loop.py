@@ -34,6 +34,7 @@ from supernet.training.strategies import Strategy
 from supernet.training.weights import freeze_scales, optimiser, schedule
 
 REMEDY = "try a lower --lr, a smaller --clip or --precision 32, in another folder"
+MEASURED = 2**24  # numbers in outputs that are kept for the metric, at most
 AUXILIARY = 0.4  # weight of an auxiliary head's loss (DARTS, arXiv 1806.09055)
 
 Teacher = Callable[[Tensor], Tensor]  # normalised images [n, c, h, w] to an output; no module
@@ -84,6 +85,7 @@ class Training(pl.LightningModule):
         self.unchecked: list[tuple[int, list[Arch], Tensor]] = []
         self.losses: list[float] = []  # of the steps of this epoch
         self.measured: list[Metric] = []  # a list, so that it is no part of the module
+        self.outputs: list[tuple[Tensor, Tensor]] = []  # that `measured` has not seen
         self.stepped: Callable[[], object] = lambda: None  # called after every step
         self.captures = True  # on a GPU
         self.capture: Capture | None = None
@@ -99,6 +101,7 @@ class Training(pl.LightningModule):
         for images, target in batches:
             self._step(images, target)
             self.stepped()
+        self._measure()
         if index + 1 == len(self.stretches):
             self._check()
             # A mean of means: all steps, devices and parts have the same number of images.
@@ -115,7 +118,8 @@ class Training(pl.LightningModule):
         self._set_rate(step, archs)
         losses = self._gradients(images, target, archs)
         trained = [p for p in self.weights if p.grad is not None]
-        average([p.grad for p in trained if p.grad is not None])
+        if share()[1] > 1:
+            average([p.grad for p in trained if p.grad is not None])
         scaler = self._scaler
         if scaler is not None:
             scaler.unscale_(optimizer)
@@ -188,12 +192,27 @@ class Training(pl.LightningModule):
             loss = self._loss(output, target, soft)
             for other in auxiliary:
                 loss = loss + AUXILIARY * self.task.loss(other, target)
-            self._pull(loss / self.settings.accumulate)
+            self._pull(loss if self.settings.accumulate == 1 else loss / self.settings.accumulate)
             losses.append(loss.detach())
-            self.measured[0].update(output.detach(), target)
+            self._seen(output.detach(), target)
             if self.teacher == "first" and soft is None:
                 soft = output.detach().clone()  # a captured head writes to the same memory again
         return torch.stack(losses)
+
+    def _seen(self, output: Tensor, target: Tensor) -> None:
+        """Keep an output for the metric of the epoch, which sees many at once on a GPU."""
+        if self.capture is None:
+            self.measured[0].update(output, target)
+            return
+        self.outputs.append((output.clone(), target.clone()))  # both are written to again
+        if len(self.outputs) * output.numel() > MEASURED:
+            self._measure()
+
+    def _measure(self) -> None:
+        if self.outputs:
+            output, target = map(torch.cat, zip(*self.outputs, strict=True))
+            self.measured[0].update(output, target)
+            self.outputs.clear()
 
     def _draw(self, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         return self.augment.pair(images, target, self.generator)

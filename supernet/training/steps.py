@@ -102,7 +102,11 @@ class _Descent:
 
 def clip(gradients: Sequence[Tensor], most: float) -> None:
     """Scale the gradients so that their norm is at most `most`; waits for no device."""
-    norm = torch.nn.utils.get_total_norm(gradients)
+    if len(gradients) == 1:
+        norm = torch.linalg.vector_norm(gradients[0])
+        gradients[0].mul_((most / (norm + 1e-6)).clamp(max=1.0))
+        return
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(gradients))))
     torch._foreach_mul_(list(gradients), (most / (norm + 1e-6)).clamp(max=1.0))
 
 
