@@ -1,5 +1,6 @@
 """What the machine does to a script: each is one line of help, or changes nothing."""
 
+import ast
 import os
 import re
 import shutil
@@ -227,6 +228,27 @@ def test_a_training_says_within_an_epoch_how_long_all_will_take(
     counts = [float(line.split()[1].split("/")[0]) for line in said]
     assert counts == sorted(counts) and counts[0] < 1 and counts[-1] == 3
     assert any(", loss " in line for line in said)
+
+
+# -- python -OO -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("script", ["train_supernet", "search", "retrain"])
+def test_a_script_works_without_docstrings_and_asserts(script: str) -> None:
+    command = [sys.executable, "-OO", ROOT / f"{script}.py", "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--estimate" in done.stdout
+
+
+def test_an_assert_only_tells_a_type() -> None:
+    """What must hold at run time is an error that is raised: `python -O` leaves asserts out."""
+    for path in [*(ROOT / "lanas").rglob("*.py"), *(ROOT / "supernet").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Assert):
+                parts = ast.unparse(node.test).split(" and ")
+                told = [" is not None" in part or "isinstance(" in part for part in parts]
+                assert all(told), f"{path} line {node.lineno}"
 
 
 # -- Ctrl-C ---------------------------------------------------------------------------------------
