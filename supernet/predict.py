@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lanas.errors import UserError, plain
+from lanas.errors import UserError, one_line, plain
 from supernet.cli import main as cli
 from supernet.data.photos import EXTENSIONS, preprocess_from_data, quiet
 from supernet.export.answers import Answer, answers
@@ -31,6 +31,7 @@ from supernet.export.runtime import as_bytes, described, session_of, takes_of
 from supernet.run import read_json
 
 BATCH = 32  # photos that go through the network at a time
+LARGEST = 8192  # pixels of a side; a file of a stranger's may say anything
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ def opened(place: str, threads: int = 0) -> Model:
 
 def _of_onnx(path: Path, threads: int) -> Model:
     session = session_of(path, threads)
+    if len(session.get_inputs()) != 1 or len(session.get_inputs()[0].shape) != 4:
+        raise UserError(f"{plain(path)} does not take images, [n, channels, h, w]")
     (given,), (found, *_) = session.get_inputs(), session.get_outputs()
     takes = takes_of(given.type, given.shape)
     texts = described(session)
@@ -91,7 +94,11 @@ def _of_onnx(path: Path, threads: int) -> Model:
         images = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), np.float32)
         images = images / np.float32(255) if pixels.dtype == np.uint8 else images
         fed = {given.name: as_bytes(images, takes)}
-        outputs: NDArray[Any] = session.run([found.name], fed)[0]
+        try:
+            outputs: NDArray[Any] = session.run([found.name], fed)[0]
+        except Exception as error:  # of many kinds, none of which onnxruntime declares
+            said = one_line(error)
+            raise UserError(f"{plain(path)} cannot run on its own input: {said:.200}") from None
         return outputs
 
     return _model(run, about, path)
@@ -102,12 +109,15 @@ def _model(run: Callable[[NDArray[Any]], NDArray[Any]], about: dict[str, Any], p
     lists = isinstance(shape, list) and isinstance(about.get("classes"), list)
     if not isinstance(described, dict | None) or not lists:
         raise UserError(
-            f"{path} does not say how a photo becomes its input: an earlier version or another "
-            "program made it"
+            f"{plain(path)} does not say how a photo becomes its input: an earlier version or "
+            "another program made it"
         )
     prepare: Callable[[str], NDArray[Any]] = partial(array_of, shape=shape or ())
     if described is not None:
-        prepare = partial(pixels_of, preprocess=preprocess_from_data(described))
+        how = preprocess_from_data(described)
+        if max(*how.size, how.resize or 0) > LARGEST:
+            raise UserError(f"{plain(path)} asks for photos of {how.size} pixels")
+        prepare = partial(pixels_of, preprocess=how)
     return Model(run, prepare, str(about.get("task")), [str(name) for name in about["classes"]])
 
 

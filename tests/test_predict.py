@@ -22,6 +22,7 @@ from supernet import predict
 from supernet.cli import main as cli
 from supernet.data.photos import of_folder
 from supernet.export.formats import crop_share
+from supernet.export.graphs import describe
 from tests.scripts import Answer, answer
 
 SIZE = 14  # pixels of the network of photos
@@ -152,6 +153,29 @@ def test_what_is_no_network_is_one_line(
     done = asked(*(places.get(word, word) for word in words))
     assert (done.status, done.out) == (2, "") and done.err.count("\n") == 1
     assert says in done.err
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"preprocess": {"size": [10**6, 10**6], "crop": "squash"}},
+            "asks for photos of (10000",
+        ),
+        ({"preprocess": {"size": [7, 7], "crop": "squash"}}, "cannot run on its own input"),
+        ({"preprocess": {"size": "x"}}, "preprocess"),
+        ({"preprocess": 3}, "does not say how a photo becomes its input"),
+        ({"classes": "cat"}, "does not say how a photo becomes its input"),
+    ],
+)
+def test_an_onnx_file_of_a_stranger_is_one_line(
+    folder: Path, photos: Path, tmp_path: Path, changes: dict[str, object], says: str
+) -> None:
+    shutil.copy(folder / "model.onnx", tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    describe(tmp_path / "model.onnx", {**config, **changes})
+    done = asked(tmp_path / "model.onnx", photos_of(photos)[0])
+    assert done.status == 2 and says in done.err and done.err.count("\n") == 1
 
 
 def test_it_needs_no_torch(folder: Path, photos: Path) -> None:

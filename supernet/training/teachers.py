@@ -49,8 +49,9 @@ def load(name: str, weights: str | None, data: Data, *, trust: bool = False) -> 
             )
         from supernet import load as load_folder
 
-        net: nn.Module = load_folder(name, trust=trust)  # of images in 0..1
-        mean, std = torch.zeros(1), torch.ones(1)
+        handed_over = load_folder(name, trust=trust)
+        net: nn.Module = handed_over.net  # itself, since the whole looks at every image it is given
+        mean, std = handed_over.mean.flatten(), handed_over.std.flatten()
     else:
         if data.floats and not data.in_unit_range():
             raise UserError(
