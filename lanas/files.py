@@ -4,18 +4,22 @@ What is read may have any content, and may be a pipe or a device under the name 
 written never goes through a link. Locks are those of `filelock`, on every system.
 """
 
+import errno
 import json
 import math
 import os
 import stat
 import sys
 import warnings
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import IO, Any, BinaryIO, NoReturn
 
+import numpy as np
 from filelock import FileLock, Timeout
+from numpy.lib.npyio import NpzFile
 
 from lanas.errors import UserError, one_line, short
 
@@ -24,6 +28,8 @@ Record = dict[str, Any]
 MIB = 1 << 20
 MOST = 64 * MIB  # bytes of a JSON file
 MOST_OF_A_LINE = 16 * MIB  # of a log
+GIB = 1 << 30
+DENSEST = 200  # bytes of arrays for one in a file, where they are large
 # A pipe without a writer is opened without waiting for one; Windows has text files otherwise.
 if sys.platform == "win32":
     PLAINLY = os.O_BINARY
@@ -94,6 +100,37 @@ def read_object(path: Path) -> Record:
         raise UserError(f"{path} is not a JSON object: {error}") from None
     except BROKEN as error:
         raise UserError(f"{path} cannot be read as JSON: {one_line(error):.200}") from None
+
+
+def npz(file: BinaryIO) -> NpzFile:
+    """The arrays of an npz file, read when they are asked for, without unpickling.
+
+    ValueError where a header promises more than the file has: memory would be taken for it first.
+    """
+    with zipfile.ZipFile(file) as archive:
+        for item in archive.infolist():
+            with archive.open(item) as member:
+                promised = _bytes_of(member)
+                there = item.file_size - member.tell()
+            if promised != there:
+                raise ValueError(f"{item.filename} promises {promised} bytes and has {there}")
+            if promised > GIB and promised > DENSEST * item.compress_size:
+                raise ValueError(f"{item.filename} is {promised / GIB:.0f} GiB of next to nothing")
+    file.seek(0)
+    found: NpzFile = np.load(file, allow_pickle=False)
+    return found
+
+
+def _bytes_of(member: IO[bytes]) -> int:
+    """How many bytes the header of an array promises."""
+    version = np.lib.format.read_magic(member)
+    if version == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+    else:
+        shape, _, dtype = np.lib.format.read_array_header_2_0(member)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which are not read")
+    return dtype.itemsize * math.prod(shape)
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -184,6 +221,8 @@ def locked(path: Path, *, wait: bool) -> Iterator[None]:
     """
     if _is_link(str(path)) or (path.exists() and not path.is_file()):
         raise UserError(f"{path} is no plain file, and no lock; remove it")
+    if not path.parent.is_dir():  # FileLock would make it, also where it was moved away
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     lock = FileLock(path, timeout=-1 if wait else 0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # it would go on with a file that outlives a kill

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lanas.errors import UserError, one_line
+from lanas.files import npz, opened
 from lanas.space import Arch, Archs, Choice, Floats, Space, as_tuples
 from lanas.trials import Trial
 
@@ -216,9 +217,7 @@ def _texts(values: NDArray[Any]) -> list[str]:
 
 def _read_npz(path: Path) -> Columns:
     try:
-        with np.load(path, allow_pickle=False) as data:
-            if isinstance(data, np.ndarray):
-                raise UserError(f"{path} holds a single array; give an npz or a csv with a header")
+        with opened(path) as file, npz(file) as data:
             return {name: data[name] for name in data.files}
     except UserError:
         raise

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lanas.errors import UserError, one_line, plain
+from lanas.errors import UserError, line_of, one_line, plain
+from lanas.files import refuse_links_out
 from supernet.cli import main as cli
 from supernet.data.photos import EXTENSIONS, preprocess_from_data, quiet
 from supernet.export.answers import Answer, answers
@@ -50,9 +51,14 @@ class Model:
 # -- the network ---------------------------------------------------------------------------------
 
 
-def opened(place: str, threads: int = 0) -> Model:
-    """The network of a folder or of an ONNX file; UserError where there is none."""
+def opened(place: str, threads: int = 0, trust: bool = False) -> Model:
+    """The network of a folder or of an ONNX file; UserError where there is none.
+
+    trust: as of `supernet.load`.
+    """
     path = Path(place).expanduser()
+    if path.is_dir():
+        refuse_links_out(path)
     if path.is_file():
         return _of_onnx(path, threads)
     if (path / "model.onnx").is_file():
@@ -67,7 +73,7 @@ def opened(place: str, threads: int = 0) -> Model:
 
     if threads:
         torch.set_num_threads(threads)
-    net = load(path)
+    net = load(path, trust=trust)
 
     def run(pixels: NDArray[Any]) -> NDArray[Any]:
         with torch.inference_mode():
@@ -228,6 +234,9 @@ def reader() -> argparse.ArgumentParser:
     p.add_argument("--top", type=int, default=3, metavar="N", help="names to show (default: 3)")
     p.add_argument("--json", action="store_true", help="print a JSON object a photo")
     p.add_argument("--threads", type=int, default=0, metavar="N", help="threads; 0: all cores")
+    p.add_argument(
+        "--trust", action="store_true", help="run the code of a space that the folder names"
+    )
     return p
 
 
@@ -236,11 +245,11 @@ def main() -> None:
     args = reader().parse_args()
     if args.top < 1 or args.threads < 0:
         raise UserError("--top is a whole number, 1 or more; --threads 0 or more")
-    model, bad = opened(args.folder, args.threads), 0
+    model, bad = opened(args.folder, args.threads, args.trust), 0
     for path, answer in told(model, photos(args.photos)):
         if isinstance(answer, UserError):
             bad += 1
-            print(str(answer), file=sys.stderr, flush=True)
+            print(line_of(answer), file=sys.stderr, flush=True)
         if args.json:
             print(json.dumps(record(path, answer, args.top), ensure_ascii=False), flush=True)
         elif not isinstance(answer, UserError):

@@ -1,6 +1,7 @@
 """What made a run folder what it is: versions, commit, and when, where and how long scripts ran."""
 
 import json
+import os
 import platform
 import subprocess
 import time
@@ -11,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from lanas.files import open_plain
 from supernet.process import rank
 from supernet.run import Run
 
@@ -44,7 +46,8 @@ def recorded(run: Run, script: str, **where: Any) -> Iterator[None]:
 def _event(run: Run, event: dict[str, Any]) -> None:
     if rank():
         return
-    with open(run.history_file, "a") as file:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    with open(open_plain(run.history_file, flags), "a", encoding="utf-8") as file:
         file.write(json.dumps(event, allow_nan=False) + "\n")
 
 

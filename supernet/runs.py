@@ -61,9 +61,9 @@ def _search(tag: str, folder: Path) -> SearchRow:
     except (UserError, OSError) as error:
         return SearchRow(tag, error=str(error))
     budgets = {
-        name.removeprefix("max_"): float(value)
+        name.removeprefix("max_"): float(searched.config[name])
         for name in LIMITS
-        if isinstance(value := searched.config.get(name), int | float)
+        if _is_number(searched.config.get(name))
     }
     failed = sum(trial.error is not None for trial in searched.trials)
     best = (rows[0].score, arch_id(rows[0].trial.arch)) if rows else None
@@ -150,7 +150,7 @@ def _tested(run: Run) -> str | None:
     found = []
     for file in run.path.glob("retrain/*/result.json"):
         result = _quietly(file)
-        if isinstance(result.get("test"), int | float):
+        if _is_number(result.get("test")):
             found.append((float(result["test"]), str(result.get("metric", "accuracy"))))
     if not found:
         return None
@@ -175,7 +175,7 @@ def _events(run: Run) -> list[dict[str, Any]]:
     for line in run.history_file.read_bytes().splitlines():
         try:
             event = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(event, dict):
             found.append(event)
@@ -187,6 +187,11 @@ def _quietly(file: Path) -> dict[str, Any]:
         return read_json(file)
     except UserError:
         return {}
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is one that a float can be."""
+    return isinstance(value, int | float) and abs(value) <= sys.float_info.max
 
 
 def _time(text: object) -> float | None:

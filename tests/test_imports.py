@@ -16,7 +16,7 @@ ROOMS = {
     "process": {"lanas"},
     "progress": {"lanas"},
     "run": {"lanas", "process"},
-    "provenance": {"process", "run"},
+    "provenance": {"lanas", "process", "run"},
     "settings": {"lanas"},
     "network": {"lanas", "layers"},
     "layers": {"lanas"},

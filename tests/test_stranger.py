@@ -1,5 +1,6 @@
 """A run folder from a stranger: nothing outside of it is written, followed or removed."""
 
+import io
 import os
 import re
 import shutil
@@ -7,10 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 import supernet
+from lanas import LaNAS
 from lanas.errors import UserError, line_of, plain, short
 from lanas.files import read_object, refuse_links_out, replace_file
+from lanas.space import Choice, Space
+from lanas.trials import Trial
+from supernet.report.tables import result_table
 from supernet.run import Run, lock, write_json
 from supernet.training.runner import AtomicCheckpoints, LastCheckpoint
 from tests.scripts import RETRAIN, SEARCH, TINY, answer, refused, tree
@@ -169,3 +175,20 @@ def test_a_tree_of_files_has_no_links(tmp_path: Path) -> None:
     refuse_links_out(tmp_path)
     with pytest.raises(UserError, match="leads out"):
         refuse_links_out(tmp_path / "a")
+
+
+# -- names with markup ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("option", ["mb[e6]", "x[/b]", "a:x:b", "[red]", "two\nlines", "\x1b[31m"])
+def test_an_option_is_shown_as_it_is_called(option: str) -> None:
+    """In the table of a search, in the terminal's own width."""
+    space = Space("[b]mine", (Choice("a", (option, "skip")), Choice("b[/]", ("p", "q"))))
+    optimiser = LaNAS(space, seed=0)
+    trials = [Trial((0, 0), {"score": 0.9, "[i]": 1.0}), Trial((1, 1), {"score": 0.5})]
+    optimiser.tell(trials)
+    out = io.StringIO()
+    Console(file=out, width=110).print(result_table(optimiser, trials))
+    for name in (option, "b[/]", "[i]"):
+        assert plain(name) in out.getvalue()
+    assert "\x1b" not in out.getvalue()

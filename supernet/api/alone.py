@@ -29,7 +29,7 @@ APART = (  # what does not make another training alone
 
 def named_by(run: Run, settings: RetrainSettings, split: str) -> str:
     """The key of the measurements that are taken by these settings, seed included."""
-    digest = read_json(run.data_file)["digest"] if run.data_file.is_file() else None
+    digest = read_json(run.data_file).get("digest") if run.data_file.is_file() else None
     about = {"data": digest, "network": run.config["network"], "split": split}
     return key_of(about | identity(settings, *APART))
 

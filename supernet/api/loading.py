@@ -1,10 +1,10 @@
 """`supernet.load`: a network that was handed over."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lanas.errors import UserError
-from lanas.files import refuse_links_out
+from lanas.files import BROKEN, refuse_links_out
 from supernet.run import NetworkFolder, read_json
 
 if TYPE_CHECKING:
@@ -36,8 +36,24 @@ def load(folder: str | Path, *, trust: bool = False) -> "Deployed":
         spec, copy = kept(config["network"], files.path, config.get("input"), trust=trust)
         net = build(spec, copy, arch)
         mean, std = torch.tensor(config["mean"]), torch.tensor(config["std"])
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{files.config} is of no network: {error!r}") from None
+        _require_described(config)
+    except UserError:
+        raise
+    except (*BROKEN, RuntimeError) as error:  # torch's own, for lists that are no numbers
+        raise UserError(f"{files.config} is of no network: {error!r:.200}") from None
     load_weights(net, files.weights)
     result = read_json(files.result) if files.result.is_file() else None
     return Deployed(net, mean, std, files.path, config, result).eval()
+
+
+def _require_described(config: dict[str, Any]) -> None:
+    """TypeError or KeyError where what a config.json says of inputs and classes is of other kinds.
+
+    A folder of an earlier version says less.
+    """
+    if not all(isinstance(name, str) for name in config.get("classes", [])):
+        raise TypeError("classes are no names")
+    if "inputs" in config:
+        config["inputs"]["range"]
+    if not all(type(size) is int for size in config.get("input", [])):
+        raise TypeError("input is no shape")

@@ -198,6 +198,10 @@ def _costs(run: Run, supernet: "Supernet", data: "Data") -> dict[str, Cost]:
 
     if run.costs_file.is_file():
         kept = read_json(run.costs_file)
+        if missing := sorted({"macs", "params"} - kept.keys()):
+            raise UserError(
+                f"{run.costs_file} has no {', '.join(missing)}; remove it, and they are counted"
+            )
         return {name: cost_from_data(each, supernet.space) for name, each in kept.items()}
     with own.rules_named(supernet.spec.family):  # only a space of the user's own fails
         return counted.of_supernet(supernet, data.shape)
@@ -227,7 +231,7 @@ def _measured_by(
     A run of the first edition has kept no digest of its data. One latency is told from another by
     those of some architectures, always the same.
     """
-    kept = read_json(run.data_file)["digest"] if run.data_file.is_file() else None
+    kept = read_json(run.data_file).get("digest") if run.data_file.is_file() else None
     by: dict[str, Any] = {"supernet": digest_of_file(run.weights), "data": kept}
     by |= {"split": args.split, "calibration_images": args.calibration_images}
     some = space.sample(np.random.default_rng(0), 32)

@@ -93,7 +93,7 @@ def told(run: Run, tag: str = "", score: str | None = None) -> tuple[list[Trial]
 
 def exceeding(run: Run, tag: str = "") -> frozenset[Arch]:
     """The architectures of a search that exceed a budget by their own measured figure."""
-    searched = read_search(run.search(tag).path)
+    searched = read_search(run.search(tag).path, trust=run.trust)
     return over_budget(searched.trials, limits_of(searched))
 
 

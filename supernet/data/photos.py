@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
-from lanas.errors import UserError, one_line
+from lanas.errors import UserError, one_line, short
+from lanas.files import BROKEN
 
 EXTENSIONS = frozenset(".jpg .jpeg .png .ppm .pgm .bmp .tif .tiff .webp".split())
 # What is opened, whatever the file is called. Others of Pillow's run programs, or are no photos.
@@ -198,8 +199,8 @@ def preprocess_from_data(content: Mapping[str, Any]) -> Preprocess:
         return Preprocess(**{**content, "size": (int(height), int(width))})
     except UserError:
         raise
-    except (TypeError, ValueError, KeyError) as error:
-        raise UserError(f"preprocess {dict(content)!r:.200} is none: {one_line(error)}") from None
+    except BROKEN as error:
+        raise UserError(f"preprocess {short(content, 200)} is none: {one_line(error)}") from None
 
 
 def of_folder(size: int) -> Preprocess:

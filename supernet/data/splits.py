@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lanas.errors import UserError, one_line
+from lanas.files import npz, opened
 from supernet.run import atomic
 
 Indices = NDArray[np.int64]
@@ -115,7 +116,7 @@ def arrays_of(
 ) -> tuple[dict[str, NDArray[Any]], list[str]]:
     """As `read_arrays`, by name, with those of `optional` that are there; and names of others."""
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as content:
+        with opened(path) as file, npz(file) as content:
             missing = [name for name in names if name not in content.files]
             others = [name for name in content.files if name not in {*names, *optional}]
             if not missing:

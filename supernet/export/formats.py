@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.nn.functional import interpolate
 
-from lanas.errors import UserError
+from lanas.errors import UserError, one_line
+from lanas.files import opened
 from supernet.export.deployed import Normalised
 from supernet.export.forms import FILES, Forms
 from supernet.export.graphs import TakesBytes, to_fp16, to_int8, traced
@@ -51,10 +52,12 @@ def save_weights(net: nn.Module, path: Path) -> None:
 
 def load_weights(net: nn.Module, path: Path) -> None:
     """Fill `net` from a file of `save_weights`; UserError where it is truncated or another's."""
+    with opened(path):
+        pass  # a pipe would never end
     try:
         tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is not a whole safetensors file: {error}") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path} is not a whole safetensors file: {one_line(error)}") from None
     wanted = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
     there = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if wanted != there:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from lanas.errors import UserError
+from lanas.errors import UserError, one_line
 from lanas.space import Space
 from lanas.trust import Code, require
 from supernet.spaces import own
@@ -225,6 +225,13 @@ def build(
         inspect.signature(kind).bind(space, spec)
     except TypeError as error:
         raise UserError(f"{spec.family} is called as Supernet(space, spec): {error}") from None
-    net = kind(space, spec)
+    try:
+        net = kind(space, spec)
+    except (TypeError, OverflowError) as error:  # torch's, for sizes that no memory has
+        if own.blamed(error) or "verflow" not in str(error):
+            raise
+        raise UserError(
+            f"{spec.family} cannot be of width {width}: {one_line(error):.80}"
+        ) from None
     # Up to twice as fast, on a processor too.
     return net.to(memory_format=torch.channels_last)
