@@ -215,6 +215,15 @@ def test_an_estimate_of_several_networks(retrained: Path) -> None:
     assert tree(retrained) == before
 
 
+def test_an_estimate_counts_checks_and_refuses_a_race(run: Path) -> None:
+    before = tree(run)
+    checked = ("--check", 3, "--check-epochs", 2, "--check-seeds", 2, "--estimate")
+    done = answer("search", run, *SEARCH, "--trials", TRIALS + 1, *checked)
+    assert " for 6 checks of 2 epochs)" in done.out, done
+    assert tree(run) == before
+    refused("retrain", run, "--race", "--estimate", says=("--estimate", "--race"), untouched=run)
+
+
 def test_an_estimate_is_no_setting(tmp_path: Path) -> None:
     """What would train in place of it is refused, on several devices too."""
     with pytest.raises(UserError, match=r"supernet\.estimate"):

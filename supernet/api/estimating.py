@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lanas.errors import UserError
 from lanas.events import read_search
-from lanas.space import arch_id
+from lanas.space import Arch, arch_id
 from supernet.api import common, trusted
 from supernet.api.problem import limits
 from supernet.api.timed import UNITS, without_fit
@@ -97,6 +97,11 @@ def _retrain(path: Path, values: dict[str, Any]) -> Estimate:
 
     run = trusted.opened(path, values)
     args = common.settings(RetrainSettings, values, trusted.defaults(run, "retrain", values))
+    if args.race:
+        raise UserError(
+            "--estimate does not tell what a race takes, which says so itself; leave out --race "
+            "for what the networks take that --arch names"
+        )
     all_of = [(arch, run.network(arch_id(arch), args.tag)) for arch in select(run, **values)]
     to_go = [(arch, folder.path) for arch, folder in all_of if not folder.result.is_file()]
     if not to_go:
@@ -173,7 +178,29 @@ def _search(path: Path, values: dict[str, Any]) -> Estimate:
     of = f"{left} trials to go, {1e3 * each:.3g} ms each beside their proposal, {count} measured"
     for name, seconds in fits.items():
         of = f"{duration(seconds)} to measure {name}; {of}"
-    return Estimate(sum(fits.values()) + each * left, of, memory(), TRIAL * left, _free(path))
+    checks = 0.0
+    if args.check is not None and not args.table:
+        checks, said = _checks(ready.run, args, ready.device, optimiser.ask(1)[0])
+        of += f"; then {duration(checks)} for {said}"
+    seconds = sum(fits.values()) + each * left + checks
+    return Estimate(seconds, of, memory(), TRIAL * left, _free(path))
+
+
+def _checks(run: Run, args: SearchSettings, device: str, arch: Arch) -> tuple[float, str]:
+    """Seconds of the checks of a search if none is there yet, and what they are."""
+    from supernet import spaces
+    from supernet.api.checking import schedule
+    from supernet.data.splits import read_splits
+    from supernet.training.estimate import measure
+
+    settings, _ = schedule(run, args)
+    data = common.load_data(run, device, args.workers, read_splits(run.splits_file), args.data)
+    spec, copy = spaces.kept(run.config["network"], run.path, data.shape, trust=run.trust)
+    net = spaces.build(spec, copy, arch).to(device)
+    module = common.training(net, data, settings, "train", drop_path=settings.drop_path)
+    count, epochs = (args.check or 0) * args.check_seeds, settings.epochs
+    seconds = measure(module, device).seconds * len(module.train_dataloader().batches)
+    return count * epochs * seconds, f"{count} checks of {epochs} epochs"
 
 
 def _fits(path: Path, values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, float]]:
