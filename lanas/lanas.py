@@ -19,6 +19,8 @@ from lanas.space import Arch, Floats
 from lanas.surrogate import Kernel
 from lanas.tree import Tree, learn, region, route, sides, splits_in_words, to_data, visits
 
+MANY, MANY_SHARE = 1_000, 20  # from how many trials on the tree is learned when one in 20 is new
+
 
 @dataclass(frozen=True)
 class LaNASSettings(OptimiserSettings):
@@ -143,11 +145,17 @@ class LaNAS(Optimiser):
         return learn(phi, self._rewards(known), settings.height, settings.min_trials)
 
     def _due(self, known: int, share: int) -> int:
-        """How many trials to learn from: every `select`, and when one in `share` is new."""
-        known = max(known, self.initial)
-        while (due := known + max(self.settings.select, known // share)) <= len(self.history):
+        """How many trials to learn from: every `select`, and when one in `share` is new.
+
+        From MANY trials on when one in MANY_SHARE is new, if that is rarer.
+        """
+        known, told = max(known, self.initial), len(self.history)
+        while True:
+            rare = min(share, MANY_SHARE) if known >= MANY else share
+            due = known + max(self.settings.select, known // rare)
+            if due > told:
+                return known
             known = due
-        return known
 
     def learned(self) -> dict[str, Any] | None:
         """The tree, see `lanas.tree.to_data`."""

@@ -26,6 +26,7 @@ Taken = Mapping[Arch, None]  # asked for and not told, in the order of asking; o
 ENUMERABLE = 100_000  # raw points up to which a space is listed
 CHAINS = 64  # of a walk
 SWEEPS = 16  # of each chain; the first half is for leaving its start
+MOST = 24  # choices of a sweep of a shorter walk, whose states need not forget where it began
 WALKS = 8  # without anything unseen, after which a region counts as exhausted
 FEW_CHAINS, FEW_SWEEPS, FEW_WALKS = 4, 4, 2  # of walks that ask predicates at every step
 FEW = 16  # members of a region whose predicates are asked to begin such a walk
@@ -233,7 +234,8 @@ class Walked(Pool):
             return starts
         states = starts[rng.integers(len(starts), size=CHAINS)][None]
         for _ in range(WALKS):
-            states = walk(self.space, region, states[-1], rng, sweeps)
+            most = None if sweeps == SWEEPS else MOST
+            states = walk(self.space, region, states[-1], rng, sweeps, most=most)
             found = self.new(np.concatenate(states[sweeps // 2 :]), region, taken)
             if len(found):
                 return found

@@ -23,7 +23,7 @@ Proposer = Callable[[Taken], Arch | None]  # neither told nor taken; None where 
 LEARNED = 200  # trials that the Gaussian process is fitted to, at most
 CANDIDATES = 2000  # whose improvement is compared, at most, in a space that is listed
 NEAR = 256  # neighbours of the best that are candidates, at most
-SHORT_SWEEPS = 2  # of a walk whose states are only candidates
+SHORT_SWEEPS = 1  # of a walk whose states are only candidates
 PARENTS = 5  # the best trials near a region, whose neighbours are candidates
 BELIEVED = 128  # pending architectures that the Gaussian process takes into account, at most
 LEAST_CHANCE = 0.02  # of no failure, whatever has been seen
@@ -169,17 +169,16 @@ class Improvement:
         if self._refused >= PATIENCE:
             region = self.places[0].region
             return self.pool.unseen_where_few_hold(region, taken, self.rng)
-        found = [self._sample(place, taken) for place in self.places]
+        pool, found = self.pool, list[Archs]()
+        for place in self.places:
+            sample = pool.unseen(place.region, taken, self.rng, SHORT_SWEEPS, place.members)
+            if pool.listed and len(sample) <= CANDIDATES:
+                found.append(sample)
+                continue
+            found.append(sample[self.rng.permutation(len(sample))[:CANDIDATES]])
+            near = neighbours(pool.space, self._parents, self.rng, NEAR // len(self.places))
+            found.append(pool.new(near, place.region, taken))
         return np.concatenate(found)
-
-    def _sample(self, place: Place, taken: Taken) -> Archs:
-        pool, region = self.pool, place.region
-        sample = pool.unseen(region, taken, self.rng, SHORT_SWEEPS, place.members)
-        if pool.listed and len(sample) <= CANDIDATES:
-            return sample
-        sample = sample[self.rng.permutation(len(sample))[:CANDIDATES]]
-        near = neighbours(pool.space, self._parents, self.rng, NEAR)
-        return np.concatenate([sample, pool.new(near, region, taken)])
 
 
 def kernel_of(history: History, known: int, seed: int) -> Kernel:

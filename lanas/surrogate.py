@@ -21,6 +21,8 @@ JITTER = 1e-9  # added to it, for trials of one architecture
 SCALES = (0.05, 0.1, 0.2, 0.4, 0.8)  # s of every choice before it is told apart
 FACTORS = (0.25, 4.0)  # by which s of one choice is tried
 ROUNDS = 2  # over the choices
+ROOM = 32  # architectures taken before arrays grow
+WIDE = 256  # columns from which on candidates are compared in single precision
 MOVES = 32  # parts that are tried in a round, at most: those whose scale matters most
 PRIOR = 2.0  # precision of log s_c about the common scale, per squared log unit
 PRICE = 1.0  # log likelihood that a cost must bring
@@ -49,11 +51,24 @@ class Kernel:
         """k between inputs a [n, width] and b [m, width]: [n, m]."""
         return np.asarray(np.exp(-_squares(self.seen(a), self.seen(b))))
 
+    def of_seen(self, a: Floats, b: Floats) -> Floats:
+        """k between what it sees, a [n, columns] and b [m, columns], of which b are candidates."""
+        return np.asarray(np.exp(-_squares(a, b, exact=False)))
 
-def _squares(a: Floats, b: Floats) -> Floats:
-    """Squared distances between a [n, width] and b [m, width]: [n, m]."""
-    squares = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1) - 2 * (a @ b.T)
-    return np.asarray(np.maximum(squares, 0.0))
+
+def _squares(a: Floats, b: Floats, exact: bool = True) -> Floats:
+    """Squared distances between a [n, width] and b [m, width]: [n, m].
+
+    exact: False where an error of a hundred-thousandth does no harm; half the time where wide.
+    """
+    if exact or a.shape[1] < WIDE:
+        squares = a @ b.T
+    else:
+        squares = (a.astype(np.float32) @ b.astype(np.float32).T).astype(np.float64)
+    squares *= -2
+    squares += np.einsum("ij,ij->i", a, a)[:, None]
+    squares += np.einsum("ij,ij->i", b, b)
+    return np.asarray(np.maximum(squares, 0.0, out=squares))
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +76,7 @@ class Process:
     """A Gaussian process after n observations; mean and variance are estimated from them."""
 
     kernel: Kernel
-    x: Floats  # [n, width], inputs
+    seen: Floats  # [n, columns], what the kernel sees of them
     factor: Floats  # [n, n], lower Cholesky factor of k + noise
     solved: Floats  # [n], (k + noise)⁻¹ (y - mean)
     smoothed: Floats  # [n], the mean that it predicts at x
@@ -71,24 +86,26 @@ class Process:
 
     def predict(self, x: Floats) -> tuple[Floats, Floats]:
         """Mean and standard deviation (without noise) at inputs [m, width]: [m], [m]."""
-        mean, half = self.half(x)
+        mean, half = self.half(self.kernel.seen(x))
         left = np.maximum(1.0 - (half * half).sum(axis=0), 0.0)
         return mean, np.sqrt(self.variance * left)
 
-    def half(self, x: Floats) -> tuple[Floats, Floats]:
-        """Mean [m] at inputs [m, width], and factor⁻¹ k [n, m], which makes their covariance."""
+    def half(self, seen: Floats) -> tuple[Floats, Floats]:
+        """Mean [m] at what the kernel sees [m, columns], and factor⁻¹ k [n, m]."""
         from scipy.linalg import solve_triangular  # slow to import
 
-        cross = self.kernel(self.x, x)
+        cross = self.kernel.of_seen(self.seen, seen)
         half = solve_triangular(self.factor, cross, lower=True, check_finite=False)
         return self.mean + self.solved @ cross, np.asarray(half)
 
 
 def fit(x: Floats, y: Floats, kernel: Kernel) -> Process:
     """The process that has seen y [n] at inputs x [n, width]."""
-    factor, solved, mean, variance, likelihood = _condition(kernel(x, x), y, kernel.noise)
+    seen = kernel.seen(x)
+    gram = np.exp(-_squares(seen, seen))
+    factor, solved, mean, variance, likelihood = _condition(gram, y, kernel.noise)
     smoothed = y - (kernel.noise + JITTER) * solved
-    return Process(kernel, x, factor, solved, smoothed, mean, variance, likelihood)
+    return Process(kernel, seen, factor, solved, smoothed, mean, variance, likelihood)
 
 
 def _condition(gram: Floats, y: Floats, noise: float) -> tuple[Floats, Floats, float, float, float]:
@@ -116,46 +133,66 @@ class Believer:
 
     def __init__(self, process: Process, x: Floats) -> None:
         """x: inputs of the candidates, [m, width]."""
-        self.process, self._x = process, x
-        self.mean, half = process.half(x)
-        self._known, self._factor = process.x, process.factor  # of what is taken as well
-        self._count = len(half)
-        self._rows = np.empty((self._count + 16, len(x)))  # the first `_count`: factor⁻¹ k
-        self._rows[: self._count] = half
+        self.process, self._seen = process, process.kernel.seen(x)
+        self._norms = np.einsum("ij,ij->i", self._seen, self._seen)
+        self.mean, half = process.half(self._seen)
+        n = self._count = len(half)
+        # Of what is known and taken, `_count` of it; the rest of each array is room to grow.
+        self._known = np.concatenate([process.seen, np.empty((ROOM, self._width))])
+        self._factor = np.zeros((n + ROOM, n + ROOM))
+        self._factor[:n, :n] = process.factor
+        self._rows = np.concatenate([half, np.empty((ROOM, len(x)))])  # factor⁻¹ k
         self._left = 1.0 - (half * half).sum(axis=0)
+
+    @property
+    def _width(self) -> int:
+        return int(self._seen.shape[1])
 
     def take(self, x: Floats) -> None:
         """Take inputs [k, width] that are none of the candidates."""
         from scipy.linalg import solve_triangular  # slow to import
 
         if len(x):
-            cross = self.process.kernel(self._known, x)
-            half = solve_triangular(self._factor, cross, lower=True, check_finite=False)
-            self._take(x, np.asarray(half), self.process.kernel(x, x))
+            n, seen = self._count, self.process.kernel.seen(x)
+            cross = np.exp(-_squares(self._known[:n], seen))
+            half = solve_triangular(self._factor[:n, :n], cross, lower=True, check_finite=False)
+            self._take(seen, np.asarray(half), np.exp(-_squares(seen, seen)))
 
     def take_candidate(self, i: int) -> None:
         """Take the candidate with index i."""
-        self._take(self._x[[i]], self._rows[: self._count, [i]], np.ones((1, 1)))
+        self._take(self._seen[[i]], self._rows[: self._count, [i]], np.ones((1, 1)))
 
-    def _take(self, x: Floats, half: Floats, own: Floats) -> None:
-        """Take inputs x [k, width]; half: their factor⁻¹ k, [known, k]; own: theirs, [k, k]."""
+    def _take(self, seen: Floats, half: Floats, own: Floats) -> None:
+        """Take what the kernel sees as `seen` [k, columns].
+
+        half: factor⁻¹ k of it, [known, k]; own: k of it with itself, [k, k].
+        """
         from scipy.linalg import solve_triangular  # slow to import
 
-        k, known, kernel = len(x), self._count, self.process.kernel
+        k, n = len(seen), self._count
+        if n + k > len(self._rows):
+            self._grow(n + k)
         own = own - half.T @ half
-        own[np.diag_indices(k)] += kernel.noise + JITTER
+        own[np.diag_indices(k)] += self.process.kernel.noise + JITTER
         factor = np.linalg.cholesky(own)
-        cross = kernel(x, self._x) - half.T @ self._rows[:known]
+        squares = (seen * seen).sum(axis=1)[:, None] + self._norms - 2 * (seen @ self._seen.T)
+        cross = np.exp(-np.maximum(squares, 0.0)) - half.T @ self._rows[:n]
         new = np.asarray(solve_triangular(factor, cross, lower=True, check_finite=False))
         self._left -= (new * new).sum(axis=0)
-        if known + k > len(self._rows):
-            larger = np.empty((2 * (known + k), self._rows.shape[1]))
-            larger[:known] = self._rows[:known]
-            self._rows = larger
-        self._rows[known : known + k] = new
+        self._rows[n : n + k], self._known[n : n + k] = new, seen
+        self._factor[n : n + k, :n], self._factor[n : n + k, n : n + k] = half.T, factor
         self._count += k
-        self._known = np.concatenate([self._known, x])
-        self._factor = np.block([[self._factor, np.zeros((known, k))], [half.T, factor]])
+
+    def _grow(self, needed: int) -> None:
+        n, size = self._count, 2 * needed
+        known, rows = np.empty((size, self._width)), np.empty((size, self._rows.shape[1]))
+        factor = np.zeros((size, size))
+        known[:n], rows[:n], factor[:n, :n] = (
+            self._known[:n],
+            self._rows[:n],
+            self._factor[:n, :n],
+        )
+        self._known, self._rows, self._factor = known, rows, factor
 
     def improvement(self, best: float) -> Floats:
         """The expected improvement of each candidate over `best`, [m]."""

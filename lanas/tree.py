@@ -15,6 +15,8 @@ from lanas.region import HalfSpaces
 from lanas.space import Floats, Space
 
 RIDGE = 1.0  # penalty on the weights; encodings have entries of 0 and 1
+CLOSED = 256  # trials, or columns, up to which a plane is solved for in closed form
+MOST = 2_000  # trials that a plane is learned from, evenly spread over those of its node
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,13 +32,37 @@ class Tree:
 
 
 def ridge(phi: Floats, reward: Floats, penalty: float = RIDGE) -> Floats:
-    """Ridge regression of reward [n] on phi [n, width], centred, in closed form: [width]."""
-    centred, target = phi - phi.mean(axis=0), reward - reward.mean()
-    if len(phi) < phi.shape[1]:  # the same weights from the smaller of the two systems
+    """Ridge regression of reward [n] on phi [n, width], centred: [width].
+
+    In closed form, from the smaller of the two systems; where both are large and few entries are
+    not zero by LSMR (Fong and Saunders 2011), to a millionth.
+    """
+    centre, target = phi.mean(axis=0), reward - reward.mean()
+    small = min(phi.shape)
+    if small > CLOSED and np.count_nonzero(phi[:CLOSED]) < 0.25 * phi[:CLOSED].size:
+        return _iterated(phi, centre, target, penalty)
+    centred = phi - centre
+    if len(phi) < phi.shape[1]:
         gram = centred @ centred.T + penalty * np.eye(len(phi))
         return np.asarray(centred.T @ np.linalg.solve(gram, target))
     gram = centred.T @ centred + penalty * np.eye(phi.shape[1])
     return np.asarray(np.linalg.solve(gram, centred.T @ target))
+
+
+def _iterated(phi: Floats, centre: Floats, target: Floats, penalty: float) -> Floats:
+    from scipy.sparse import csr_array
+    from scipy.sparse.linalg import LinearOperator, lsmr
+
+    sparse = csr_array(phi)
+    turned = sparse.T.tocsr()
+    centred = LinearOperator(
+        phi.shape,
+        matvec=lambda v: sparse @ v - float(centre @ v),
+        rmatvec=lambda v: turned @ v - centre * float(v.sum()),
+        dtype=np.float64,
+    )
+    found = lsmr(centred, target, damp=penalty**0.5, atol=1e-6, btol=1e-6, maxiter=200)
+    return np.asarray(found[0])
 
 
 def learn(phi: Floats, reward: Floats, height: int, min_trials: int) -> Tree:
@@ -53,7 +79,8 @@ def learn(phi: Floats, reward: Floats, height: int, min_trials: int) -> Tree:
     while node < nodes:
         mine = members[node]
         if depth[node] < height and len(mine) >= 2 * min_trials and np.ptp(reward[mine]) > 0:
-            plane = on_grid(ridge(phi[mine], reward[mine]))
+            some = mine[np.linspace(0, len(mine) - 1, min(len(mine), MOST)).astype(np.int64)]
+            plane = on_grid(ridge(phi[some], reward[some]))
             predicted = phi[mine] @ plane
             threshold = float(predicted.mean())
             good = predicted >= threshold

@@ -118,6 +118,7 @@ def walk(
     rng: np.random.Generator,
     sweeps: int,
     accepts: Callable[[Archs], Bools] | None = None,
+    most: int | None = None,
 ) -> Archs:
     """Gibbs sweeps inside `region`, one chain from each of `starts` [chains, choices].
 
@@ -127,6 +128,7 @@ def walk(
     uniform distribution over the region's raw points is stationary; without rows one sweep reaches
     it. accepts: what must hold besides, canonical archs [n, choices] to bool [n]; a step that
     breaks it is not taken, which keeps the stationary distribution. `starts` must lie inside.
+    most: choices that a sweep draws, any ones; all by default.
     """
     rows = _Rows(space, region)
     least = rows.least[:, None, None]
@@ -136,10 +138,11 @@ def walk(
     active = space.active(state)
     total = rows.totals(state)  # [rows, chains]
     states = np.empty((sweeps, *state.shape), dtype=np.int64)
+    several = np.flatnonzero(space.options > 1)
     for sweep in range(sweeps):
-        for i, options in enumerate(space.options.tolist()):
-            if options == 1:
-                continue
+        drawn_now = several if most is None else rng.permutation(several)[:most]
+        for i in drawn_now.tolist():
+            options = int(space.options[i])
             if i in gates:  # decides which other choices count: every option in full
                 moved = np.repeat(state, options, axis=0)
                 moved[:, i] = np.tile(np.arange(options), len(state))
