@@ -77,6 +77,7 @@ def space_of(run: Run) -> Space:
 
 def _of_search(run: Run, arch: str, space: Space, search_tag: str, score: str | None) -> list[Arch]:
     """best, top:K or a trial's number, of a search that was made."""
+    from lanas.handed import handed_on
     from lanas.rank import ranked
     from supernet.api.searching import exceeding, told
 
@@ -92,7 +93,16 @@ def _of_search(run: Run, arch: str, space: Space, search_tag: str, score: str | 
         return [log[int(arch)].arch]
     count = int(arch.partition(":")[2] or 1)
     over = exceeding(run, search_tag)
-    found = [row.trial.arch for row in ranked(log, by) if row.trial.arch not in over][:count]
+    rows = [row for row in ranked(log, by) if row.trial.arch not in over]
+    handed = handed_on(space, log, by, count, by=rows)
+    if handed and handed[0].number != rows[0].number:
+        first = handed[0]
+        common.say(
+            f"trial {first.number} (score {first.score:.4g}) is handed on in place of trial "
+            f"{rows[0].number}, whose score of {rows[0].score:.4g} is likelier to be luck; "
+            f"--arch {rows[0].number} takes that one"
+        )
+    found = [row.trial.arch for row in handed]
     path = run.search(search_tag).trials
     return _enough(arch, found, f"{path} has {len(found)} trials with a score")
 
