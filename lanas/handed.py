@@ -7,7 +7,7 @@ A score is noisy, and the better a search the more of its best trials are good l
 curse). So a Gaussian process is fitted to all trials, with its noise as likely as they make it, and
 what is handed on is chosen by what it thinks of the truth behind the scores. Half of what it calls
 noise is thought to be real: without repeated scores it cannot tell noise from what an architecture
-has of its own, and believing all of it to be noise is worse than the best score (log L34).
+has of its own, and believing all of it to be noise is worse than the best score (log L39).
 """
 
 from collections.abc import Sequence
