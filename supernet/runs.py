@@ -54,9 +54,12 @@ def searches(run: str | Path | Run) -> list[SearchRow]:
 
 
 def _search(tag: str, folder: Path) -> SearchRow:
+    from supernet.api.timed import limits_of, over_budget
+
     try:
         searched = read_search(SearchFolder(folder).path)
-        rows = ranked(searched.trials, searched.score)
+        over = over_budget(searched.trials, limits_of(searched))
+        rows = ranked([t for t in searched.trials if t.arch not in over], searched.score)
         score = str(searched.score)
     except (UserError, OSError) as error:
         return SearchRow(tag, error=str(error))

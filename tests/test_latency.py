@@ -214,10 +214,11 @@ def test_the_interval_of_a_median_covers_it() -> None:
 
 def test_a_fit_that_is_kept_is_the_same(tmp_path: Path) -> None:
     cost = toys.cost(SPACE, np.arange(5.0), 0.5)
-    save_fit(tmp_path / "l.json", Fit(cost, 7, 0.01, (0.0, 0.02), 0.03, "tables", CLOCK))
+    save_fit(tmp_path / "l.json", Fit(cost, 7, 0.01, (0.0, 0.02), 0.025, 0.03, "tables", CLOCK))
     fitted = load_fit(tmp_path / "l.json", SPACE)
     assert (fitted.measured, fitted.median_error, fitted.max_error) == (7, 0.01, 0.03)
     assert (fitted.interval, fitted.form, fitted.clock) == ((0.0, 0.02), "tables", CLOCK)
+    assert fitted.tail_error == 0.025
     archs = SPACE.enumerate()
     assert fitted.cost(SPACE, archs).tolist() == cost(SPACE, archs).tolist()
     with pytest.raises(UserError, match="of another space"):

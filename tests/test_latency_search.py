@@ -13,6 +13,7 @@ from lanas.errors import UserError
 from lanas.events import read_search
 from lanas.space import Arch
 from supernet.api import timed
+from supernet.runs import searches
 from supernet.score.latency.clock import Clock
 from supernet.spaces import nb201
 from tests.scripts import answer
@@ -82,6 +83,8 @@ def test_no_reported_network_exceeds_its_budget_by_its_own_figure(
     ranking = supernet.rescore(fresh, "loss").ranking
     assert not found.over & {row.trial.arch for row in ranking}
     assert not found.over & set(supernet.select(fresh, "top:5"))
+    (listed,) = [row for row in searches(fresh) if row.tag == ""]
+    assert listed.best is not None and listed.best[1] == "-".join(map(str, found.best))
     asked = device.asked
     assert supernet.search(fresh, max_latency=5, **SEARCH).over == found.over
     assert device.asked == asked
@@ -121,7 +124,7 @@ def test_another_search_measures_nothing_again_and_a_changed_device_is_said(
     assert device.asked == 300 + 3 * 2
     said = capsys.readouterr().out
     assert "measuring latency by fake 1 on a device, 1 thread, batch 1: 100 networks" in said
-    assert "% at most on networks that it has not seen" in said
+    assert "% for 95 of 100, on networks not seen" in said
     supernet.search(fresh, tag="two", max_latency=4, seed=3, **SEARCH | {"trials": 1})
     assert device.asked == 300 + 3 * 3
     assert "measuring latency" not in capsys.readouterr().out
