@@ -335,6 +335,9 @@ class Training(pl.LightningModule):
             self.captured = self.capture.count
             _say(self.capture.summary())
         state = self.net.state_dict()
+        floats = [tensor for tensor in state.values() if tensor.is_floating_point()]
+        if bool(torch.stack(torch._foreach_norm(floats)).isfinite().all()):
+            return
         finite = torch.stack([tensor.isfinite().all() for tensor in state.values()]).tolist()
         for name, ok in zip(state, finite, strict=True):
             if not ok:

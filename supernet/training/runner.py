@@ -1,6 +1,7 @@
 """What Lightning runs a training with: processes, checkpoints, lines of progress, logs."""
 
 import logging
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ from supernet import process
 from supernet.progress import Progress
 from supernet.run import atomic
 from supernet.training.settings import PRECISIONS
+
+EVERY = 10.0  # seconds between two checkpoints of a training on a GPU, at least
 
 
 class OwnProcesses(LightningEnvironment):
@@ -72,7 +75,24 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """Lightning's, which takes no path out of a checkpoint: it would remove what lies there."""
+    """Lightning's, which takes no path out of a checkpoint: it would remove what lies there.
+
+    After every epoch; on a GPU, where one may take a second and its checkpoint another, where the
+    last is ten seconds old, and after the last epoch.
+    """
+
+    saved = 0.0  # when, on a clock that began before
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        super().on_train_start(trainer, module)
+        self.saved = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        last = trainer.current_epoch + 1 == trainer.max_epochs
+        now = time.monotonic()
+        if last or module.device.type == "cpu" or now - self.saved >= EVERY:
+            super().on_train_epoch_end(trainer, module)
+            self.saved = now
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Nothing: what it keeps is where the checkpoint was, and how good."""
