@@ -12,8 +12,8 @@ For each space and batch, on the same images and the same architectures, one aft
           network over the same images, captured as one graph, in the largest batch that fits
 
 Ratios are of pairs: the median over architectures and repeats, with the smallest and the largest.
-`busy` is the share of a step of random paths in which a kernel runs, by torch's profiler: the time
-of kernels over the time of a step without the profiler. On a processor (a form to try it) nothing
+`busy` is the share of steps of random paths in which a kernel runs, by torch's profiler, beside the
+time of such a step without the profiler. On a processor (a form to try it) nothing
 is captured and `busy` is left out.
 """
 
@@ -137,7 +137,13 @@ class Timed(Training):
         names = Counter(e["name"][:90] for e in events if e.get("cat") in KERNELS)
         counts = {name: count / self.args.steps for name, count in names.most_common(25)}
         each = 1 / self.args.steps
-        return {"busy": busy / 1e6 * each, "kernels": len(spans) * each, "names": counts}
+        whole = (spans[-1][1] - spans[0][0]) / 1e6 * each
+        return {
+            "busy": busy / 1e6 * each,
+            "profiled": whole,
+            "kernels": len(spans) * each,
+            "names": counts,
+        }
 
 
 def whole_step(net: Supernet, like: Training, images: Tensor, labels: Tensor) -> Callable[[], None]:
@@ -269,6 +275,6 @@ def row(found: dict[str, Any]) -> list[str]:
     return [
         *(f"{1e3 * median:.2f}" for median in np.median(pairs, axis=0)),
         f"{np.median(ratios):.2f}", f"{ratios.min():.2f}-{ratios.max():.2f}",
-        "" if busy is None else f"{busy / found['random']:.0%} of {1e3 * found['random']:.2f} ms",
+        "" if busy is None else f"{busy / found['profiled']:.0%}, {1e3 * found['random']:.2f} ms",
         ", ".join(f"{key} {found[key]}" for key in MORE if key in found),
     ]  # fmt: skip
