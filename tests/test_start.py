@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.images import arrays, npz
 from tests.scripts import TINY, answer, refused, tree
 
 WEIGHTS = "supernet/model.safetensors"
@@ -78,3 +79,16 @@ def test_it_cannot_begin_with_a_supernet_that_is_not_trained(trained: Path, tmp_
     words = ("--start", other)
     says = ("no trained supernet", str(other))
     refused("train_supernet", tmp_path / "new", *TINY, *words, says=says, untouched=tmp_path)
+
+
+def test_it_begins_with_the_same_data_only(tmp_path: Path) -> None:
+    """Known by content: the same arrays under another name, not others under the same."""
+    first, run = npz(tmp_path), tmp_path / "run"
+    assert answer("train_supernet", run, *TINY, "--batch-size", 8, "--data", first).status == 0
+    again = first.rename(tmp_path / "again.npz")
+    flags = (*TINY, "--batch-size", 8, "--start", run, "--data")
+    assert answer("train_supernet", tmp_path / "more", *flags, again).status == 0
+    x = arrays()["x_train"][::-1]
+    says = ("--start", "was trained on other data", "set.npz")
+    other = npz(tmp_path, x_train=x)
+    refused("train_supernet", tmp_path / "new", *flags, other, says=says, untouched=tmp_path)
