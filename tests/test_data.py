@@ -130,7 +130,7 @@ X, Y = arrays()["x_train"], arrays()["y_train"]
         ({"names": np.array(["a", "b", " "])}, "' ' of names is empty"),
         ({"names": np.array([b"a", b"b", b"\xff"])}, "names is bytes that are no UTF-8"),
         ({"names": np.arange(3)}, r"names is int64 \[3\]; it is texts"),
-        ({"names": np.array(["a", "b", None])}, "cannot be read .*pickle"),
+        ({"names": np.array(["a", "b", None])}, "cannot be read .*Python objects"),
         ({"x_train": X.transpose(0, 3, 1, 2)}, r"x_train is uint8 \[30, 3, 10, 12\]"),
         ({"x_test": X[0, 0]}, r"x_test is uint8 \[12, 3\]"),
         ({"x_train": X[:0], "y_train": Y[:0]}, r"x_train is uint8 \[0, 10, 12, 3\]"),
@@ -151,7 +151,7 @@ X, Y = arrays()["x_train"], arrays()["y_train"]
         ({"y_train": np.where(np.arange(30) == 4, 3, Y)}, "class 3 of 0 to 3 has 1 train images"),
         ({"y_train": Y * 0, "y_test": Y[:6] * 0}, "all train images are of one class"),
         ({"y_test": None, "x_test": None}, "has no x_test, y_test; needed are x_train, y_train"),
-        ({"y_train": np.array([{}] * 30)}, "cannot be read .*pickle"),
+        ({"y_train": np.array([{}] * 30)}, "cannot be read .*Python objects"),
     ],
 )
 def test_a_bad_npz_is_one_line(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

@@ -91,6 +91,8 @@ def _train(run: Run, args: TrainSettings, defaults: dict[str, Any]) -> None:
     # -- data --
     data = common.load_data(run, device, args.workers)
     common.say(data.summary)
+    if kept := data.kept_at:
+        common.say(kept)
 
     # -- supernet --
     size = (args.width, args.depth, args.options)

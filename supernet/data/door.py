@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,44 +25,54 @@ from supernet.data.kept import below
 from supernet.process import rank
 from supernet.progress import Progress
 
-Digests = NDArray[np.uint64]  # of the bytes of each file; 0 for one that was not read
 
-VERSION = 1  # of what is remembered; raised where pictures are read otherwise
+class Seen(NamedTuple):
+    """digests: 64 bits of each file's bytes, uint64 [n], 0 for one that was not read. sizes: width
+    and height of the pictures as they are shown, int64 [n, 2]."""
+
+    digests: NDArray[np.uint64]
+    sizes: NDArray[np.int64]
+
+
+VERSION = 2  # of what is remembered; raised where pictures are read otherwise
 CHUNK = 64  # files a task of a thread
 NAMED = 3  # broken files whose names are said
 
 # -- the look ------------------------------------------------------------------------------------
 
 
-def look(root: Path, files: Listing) -> Digests:
-    """The digest of each file, uint64 [n], after all of them were decoded, now or earlier.
+def look(root: Path, files: Listing) -> Seen:
+    """What was seen of each file: all of them were decoded, now or earlier.
 
     UserError that names the broken ones.
     """
     file = _file_of(root)
     names = below(root, files.paths)
-    digests = _remembered(file, names, files)
-    new = np.flatnonzero(digests == 0).tolist()
+    seen = _remembered(file, names, files)
+    new = np.flatnonzero(seen.digests == 0).tolist()
     if not new:
-        return digests
+        return seen
     broken: list[str] = []
     try:
         for index, found in _opened(files.paths, new):
             if isinstance(found, str):
                 broken.append(found)
             else:
-                digests[index] = found
+                seen.digests[index], *seen.sizes[index] = found
     finally:  # what a user stops goes on where it was
-        _remember(file, names, files, digests)
+        _remember(file, names, files, seen)
     if broken:
         others = len(broken) - NAMED
         more = f"; and {others} more" if others > 0 else ""
         raise UserError("; ".join(broken[:NAMED]) + more)
-    return digests
+    return seen
 
 
-def _opened(paths: Sequence[str], new: Sequence[int]) -> Iterator[tuple[int, int | str]]:
-    """The index of each new file with its digest, or with a line that says why it is broken."""
+Found = tuple[int, int, int] | str  # digest, width and height; or why it is broken
+
+
+def _opened(paths: Sequence[str], new: Sequence[int]) -> Iterator[tuple[int, Found]]:
+    """The index of each new file with what was found."""
     chunks = [new[i : i + CHUNK] for i in range(0, len(new), CHUNK)]
     threads = min(len(chunks), _cores())
     progress = Progress("image", len(new), state="opened") if rank() == 0 else nullcontext()
@@ -84,13 +94,13 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-def _open(paths: Sequence[str], chunk: Sequence[int]) -> list[int | str]:
-    found: list[int | str] = []
+def _open(paths: Sequence[str], chunk: Sequence[int]) -> list[Found]:
+    found: list[Found] = []
     for index in chunk:
         try:
             content = Path(paths[index]).read_bytes()
-            photos.decoded(io.BytesIO(content))
-            found.append(digest(content))
+            width, height = photos.decoded(io.BytesIO(content)).size
+            found.append((digest(content), width, height))
         except Exception as error:
             found.append(str(photos.unreadable(paths[index], error)))
     return found
@@ -109,25 +119,26 @@ def _file_of(root: Path) -> Path:
     return cache.folder() / "seen" / f"{name}.npz"
 
 
-def _remembered(file: Path, names: Sequence[str], files: Listing) -> Digests:
-    """The digests of files that were seen with that size and time, 0 for all others."""
-    digests = np.zeros(len(names), np.uint64)
+def _remembered(file: Path, names: Sequence[str], files: Listing) -> Seen:
+    """What was seen of files with that size and time; zeros for all others."""
+    seen = Seen(np.zeros(len(names), np.uint64), np.zeros((len(names), 2), np.int64))
     with suppress(Exception):  # a file of another version, torn, or another program's
         with np.load(file, allow_pickle=False) as content:
             if int(content["version"]) != VERSION:
-                return digests
+                return seen
             there = os.fsdecode(content["names"].tobytes()).split("\0")
             place = {name: i for i, name in enumerate(there)}
             at = np.array([place.get(name, -1) for name in names])
             same = (at >= 0) & (content["sizes"][at] == files.sizes)
             same &= content["times"][at] == files.times
-            found = content["digests"].astype(np.uint64)
-            digests[same] = found[at[same]]
-    return digests
+            digests, pictures = content["digests"], content["pictures"].reshape(-1, 2)
+            seen.sizes[same] = pictures[at[same]]
+            seen.digests[same] = digests[at[same]]
+    return seen
 
 
-def _remember(file: Path, names: Sequence[str], files: Listing, digests: Digests) -> None:
-    seen = digests > 0
+def _remember(file: Path, names: Sequence[str], files: Listing, found: Seen) -> None:
+    seen = found.digests > 0
     content: dict[str, Any] = {
         "version": np.array(VERSION),
         "names": np.frombuffer(
@@ -135,7 +146,8 @@ def _remember(file: Path, names: Sequence[str], files: Listing, digests: Digests
         ),
         "sizes": files.sizes[seen],
         "times": files.times[seen],
-        "digests": digests[seen],
+        "digests": found.digests[seen],
+        "pictures": found.sizes[seen],
     }
 
     def write(to: IO[bytes]) -> None:

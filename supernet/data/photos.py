@@ -175,17 +175,28 @@ class Preprocess:
 
     def __call__(self, image: Image.Image) -> NDArray[np.uint8]:
         """uint8 [h, w, channels] of a picture of any mode."""
-        image = rgb(image)
-        height, width = self.size
-        how = Image.Resampling[self.interpolation.upper()]
+        return self.cut(np.asarray(self.shrunk(rgb(image))))
+
+    def shrunk(self, image: Image.Image) -> Image.Image:
+        """An RGB picture of `shrunk_size`: all that is needed to cut out a centre."""
+        size = self.shrunk_size(image.width, image.height)
+        image = image if self.resize is None else _middle(image)
+        return _resized(image, size, Image.Resampling[self.interpolation.upper()])
+
+    def shrunk_size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height of a picture after shrinking, or enlarging, and before cutting."""
         if self.resize is None:
-            image = _resized(image, (width, height), how)
-        else:
-            image = _shorter_side(_middle(image), self.resize, how)
-            left, top = round((image.width - width) / 2), round((image.height - height) / 2)
-            image = image.crop((left, top, left + width, top + height))
-        pixels = np.array(image if self.channels == 3 else image.convert("L"))
-        return pixels.reshape(height, width, self.channels)
+            return self.size[1], self.size[0]
+        return _shorter_side(*_middle_size(width, height), self.resize)
+
+    def cut(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The centre, uint8 [h, w, channels], of the pixels [h, w, 3] of a shrunk picture."""
+        height, width = self.size
+        top, left = round((pixels.shape[0] - height) / 2), round((pixels.shape[1] - width) / 2)
+        pixels = np.array(pixels[top : top + height, left : left + width])
+        if self.channels == 3:
+            return pixels
+        return np.array(Image.fromarray(pixels).convert("L"))[..., None]
 
     def to_data(self) -> dict[str, Any]:
         """As JSON holds it; `preprocess_from_data` reads it."""
@@ -208,24 +219,27 @@ def of_folder(size: int) -> Preprocess:
     return Preprocess((size, size), resize=round(size * 256 / 224))
 
 
-def _middle(image: Image.Image, most: int = 16) -> Image.Image:
-    """The middle of a picture that is more than `most` times as long as wide.
+def _middle(image: Image.Image) -> Image.Image:
+    """The middle of a picture that is many times as long as wide, see `_middle_size`.
 
     What is cut off is far from any centre that is cut out later; resized it would be gigabytes.
     """
-    width, height = min(image.width, most * image.height), min(image.height, most * image.width)
+    width, height = _middle_size(image.width, image.height)
     if (width, height) == image.size:
         return image
     left, top = (image.width - width) // 2, (image.height - height) // 2
     return image.crop((left, top, left + width, top + height))
 
 
-def _shorter_side(image: Image.Image, side: int, how: Image.Resampling) -> Image.Image:
-    """A picture whose shorter side is `side`; the longer is rounded down, as torchvision does."""
-    short, long = sorted(image.size)
-    length = side * long // short
-    size = (side, length) if image.width <= image.height else (length, side)
-    return _resized(image, size, how)
+def _middle_size(width: int, height: int, most: int = 16) -> tuple[int, int]:
+    """No side is more than `most` times the other."""
+    return min(width, most * height), min(height, most * width)
+
+
+def _shorter_side(width: int, height: int, side: int) -> tuple[int, int]:
+    """Width and height with a shorter side `side`; the longer rounds down, as in torchvision."""
+    length = side * max(width, height) // min(width, height)
+    return (side, length) if width <= height else (length, side)
 
 
 def _resized(image: Image.Image, size: tuple[int, int], how: Image.Resampling) -> Image.Image:

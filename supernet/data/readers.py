@@ -31,8 +31,8 @@ class Pools:
     images: uint8 or float32 [n, h, w] or [n, h, w, c], or the paths of files. targets: [n, ...].
     train, val: how many they are; val is 0 where it is to be drawn from train, and test is where
     nothing is left for it. task: None for classification by the labels. each: a digest of every
-    image, uint64 [n], where copies matter. sizes: bytes of each file. left_out, notes: what a user
-    should know, in words.
+    image, uint64 [n], where copies matter. sizes: bytes of each file. pictures: width and height of
+    each, int64 [n, 2]. left_out, notes: what a user should know, in words.
     """
 
     images: NDArray[Any] | list[str]
@@ -44,6 +44,7 @@ class Pools:
     class_names: tuple[str, ...] = ()
     each: NDArray[np.uint64] | None = None
     sizes: NDArray[np.int64] | None = None
+    pictures: NDArray[np.int64] | None = None
     left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -198,6 +199,7 @@ def read_folder(path: Path) -> Pools:
     files = listed(path)
     counts = files.counts
     own = counts["val"] if {"val", "test"} <= counts.keys() else 0
+    seen = door.look(path, files)
     return Pools(
         files.paths,
         files.labels,
@@ -205,7 +207,8 @@ def read_folder(path: Path) -> Pools:
         digest_of_files(files.paths, files.sizes, files.labels, path),
         own,
         class_names=files.class_names,
-        each=door.look(path, files),
+        each=seen.digests,
         sizes=files.sizes,
+        pictures=seen.sizes,
         left_out=files.left_out,
     )

@@ -75,6 +75,14 @@ class Data:
         """Whether images are floats in units of their own, and no bytes."""
         return isinstance(self.images, Tensor) and self.images.is_floating_point()
 
+    @property
+    def kept_at(self) -> str | None:
+        """Where shrunk pictures of a folder are kept, as a line; None where they are not."""
+        packed = self.images.packed if isinstance(self.images, Files) else None
+        if packed is None:
+            return None
+        return f"shrunk images are kept in {packed.path}, {packed.room / 1e6:,.0f} MB"
+
     def in_unit_range(self) -> bool:
         """Whether images, scaled, lie in 0..1."""
         if not isinstance(self.images, Tensor) or not self.floats:
@@ -302,7 +310,8 @@ def _splits(
 def _images(found: Pools, image_size: int | None, workers: int) -> Tensor | Files:
     """Files, or arrays as [n, c, h, w]; resized where image_size is given."""
     if isinstance(found.images, list):
-        return Files(found.images, image_size or 224, workers, found.sizes)
+        seen = (found.sizes, found.each, found.pictures)
+        return Files(found.images, image_size or 224, workers, *seen)
     x = found.images[..., None] if found.images.ndim == 3 else found.images
     if image_size is not None:
         _require_memory(x, image_size)
