@@ -243,6 +243,21 @@ def test_out_of_memory_says_which_batch_fits(
         fit(module, tmp_path, device="cpu")
 
 
+def test_an_operation_that_is_not_deterministic_is_one_line(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = network("macro", data)
+
+    def pooled(*_: Any) -> Any:
+        raise RuntimeError("max_pool2d does not have a deterministic implementation, but\nyou set")
+
+    monkeypatch.setattr(type(net), "forward", pooled)
+    settings = TrainingSettings(epochs=1, batch_size=24)
+    module = Training(net, data, settings, uniform(net), split="train")
+    with pytest.raises(UserError, match=r"^--deterministic: max_pool2d does not .* but you set$"):
+        fit(module, tmp_path, device="cpu")
+
+
 def test_the_share_of_waiting_is_that_of_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three batches that take a second each, and a second of work after each."""
     now = [0.0]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import Metric
 
-from lanas.errors import UserError
+from lanas.errors import UserError, one_line
 from lanas.space import Arch
 from supernet.data.sets import Data
 from supernet.layers.norms import batch_norms
@@ -148,6 +148,10 @@ class Training(pl.LightningModule):
             return self._backward(images, target, archs)
         except torch.OutOfMemoryError:
             pass  # what the traceback holds is let go of first
+        except RuntimeError as error:
+            if "deterministic" not in str(error):
+                raise
+            raise UserError(f"--deterministic: {one_line(error)[:200]}") from None
         size = len(images) * self.devices
         raise UserError(
             f"{self.device} ran out of memory with a batch of {size} images; "
