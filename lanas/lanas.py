@@ -30,7 +30,8 @@ class LaNASSettings(OptimiserSettings):
     """which architecture of a leaf comes next: that with the greatest expected improvement under a
     Gaussian process, or any (uniform), as in the paper"""
     scope: Literal["both", "leaf"] = "both"
-    """where improvement looks for it: in the leaf and in the whole space, or in the leaf alone"""
+    """where improvement looks for it: every second time in the whole space beside the leaf (both),
+    or in the leaf alone"""
     initial: Annotated[int, AtLeast(1)] = 15
     """number of trials drawn uniformly before the first tree"""
     select: Annotated[int, AtLeast(1)] = 1
@@ -186,7 +187,7 @@ class Descent:
         unit = most - least if search.settings.reward == "rank" else most
         self.c = search.settings.exploration * float(unit)
         self._counted = 0  # of what is taken, how many are in `visits`
-        self._draws: dict[int, Uniform | Improvement] = {}
+        self._draws: dict[tuple[int, bool], Uniform | Improvement] = {}
         self._regions: dict[int, Region] = {}
         self.region = search.pool.region  # that the last proposal was drawn from
 
@@ -196,14 +197,16 @@ class Descent:
             self._counted = len(taken)
         node, arch = descend(self.tree, self.value, self.visits, self.c), None
         while arch is None and node >= 0:
-            if node not in self._draws:
-                self._draws[node] = self._draw(node)
-            draw = self._draws[node]
+            # Every second one keeps to the leaf, which helps on some tables and hurts on others.
+            wide = (len(self.search.history) + len(taken)) % 2 == 0
+            if (node, wide) not in self._draws:
+                self._draws[node, wide] = self._draw(node, wide)
+            draw = self._draws[node, wide]
             arch, self.region = draw(taken), self._regions[node]
             node = int(self.tree.parent[node])
         return arch
 
-    def _draw(self, node: int) -> Uniform | Improvement:
+    def _draw(self, node: int, wide: bool) -> Uniform | Improvement:
         """What proposes the architectures of a node's region."""
         search, pool = self.search, self.search.pool
         inside = pool.region & region(self.tree, node)
@@ -211,7 +214,7 @@ class Descent:
         if (kernel := search.kernel) is None:
             return Uniform(pool, inside, self.rng)
         places = [Place(inside, search.met(node))]
-        if search.settings.scope == "both" and node:
+        if search.settings.scope == "both" and node and wide:
             places.append(Place(pool.region, search.met(0)))
         return Improvement(pool, search.history, places, self.rng, kernel)
 
