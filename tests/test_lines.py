@@ -134,6 +134,21 @@ def test_a_file_that_was_changed_is_not_written_to(
     assert content() == before
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_no_first_line_is_written_where_a_folder_was(tmp_path: Path, shared: bool) -> None:
+    """Nor is the folder made a second time; another folder under its name is not it either."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    log = lines(folder / "search" / "log.jsonl", shared)
+    assert log.read() == []
+    folder.rename(tmp_path / "moved")
+    for _ in range(2):
+        with pytest.raises(UserError, match="has lost its folder"):
+            log.append([{"n": 1}])
+        assert not (folder / "search").exists()
+        folder.mkdir(exist_ok=True)
+
+
 def test_a_shared_file_takes_the_lines_of_all(path: Path) -> None:
     one, other = lines(path, shared=True), lines(path, shared=True)
     one.append([{"n": 1}])
