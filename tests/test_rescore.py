@@ -19,13 +19,13 @@ from tests.scripts import RETRAIN, SEARCH, TRIALS, answer, tree
 def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Every architecture that a supernet scores."""
     archs: list[Any] = []
-    score = SupernetEvaluator.score
+    begin = SupernetEvaluator._begin
 
-    def counted(self: SupernetEvaluator, arch: Any) -> dict[str, float]:
+    def counted(self: SupernetEvaluator, arch: Any) -> Any:
         archs.append(arch)
-        return score(self, arch)
+        return begin(self, arch)
 
-    monkeypatch.setattr(SupernetEvaluator, "score", counted)
+    monkeypatch.setattr(SupernetEvaluator, "_begin", counted)
     return archs
 
 
@@ -100,10 +100,10 @@ def test_a_search_of_which_all_failed_ends_with_status_1_and_names_the_traceback
     shutil.rmtree(run / "search")
     shutil.rmtree(run / "measured")
 
-    def score(self: SupernetEvaluator, arch: Any) -> dict[str, float]:
+    def score(self: SupernetEvaluator, arch: Any) -> Any:
         raise RuntimeError("no such layer")
 
-    monkeypatch.setattr(SupernetEvaluator, "score", score)
+    monkeypatch.setattr(SupernetEvaluator, "_started", score)
     done = answer("search", run, *SEARCH)
     assert done.status == 1 and done.err.count("\n") == 1
     assert "the first 10 evaluations failed" in done.err or "all 10 evaluations" in done.err
@@ -115,14 +115,14 @@ def test_a_search_of_which_all_failed_ends_with_status_1_and_names_the_traceback
 def test_data_that_are_away_log_no_trial(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         calls = iter(range(100))
-        score = SupernetEvaluator.score
+        score = SupernetEvaluator._started
 
-        def away(self: SupernetEvaluator, arch: Any) -> dict[str, float]:
+        def away(self: SupernetEvaluator, arch: Any) -> Any:
             if next(calls) >= 2:
                 raise FileNotFoundError(2, "No such file or directory", "images/1.png")
             return score(self, arch)
 
-        patch.setattr(SupernetEvaluator, "score", away)
+        patch.setattr(SupernetEvaluator, "_started", away)
         done = answer("search", run, *SEARCH, "--trials", TRIALS + 5)
         assert done.status == 2 and "images/1.png" in done.err and done.err.count("\n") == 1
     assert len(read_search(run / "search").trials) == TRIALS + 2
