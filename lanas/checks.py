@@ -58,7 +58,8 @@ def draw(
     """`before`, and after it as many more as make `count`, each architecture once.
 
     pool: different architectures, uniform over what is searched, in random order, with their
-    scores [n]. ranking: the trials of a search, best first. UserError where there are too few.
+    scores [n]. ranking: the trials of a search, best first. What one part lacks the others give.
+    UserError where there are too few.
     """
     plan, taken = list(before), {check.arch for check in before}
     bins = _bins(np.asarray(scores, dtype=float))
@@ -74,6 +75,9 @@ def draw(
         found = [arch for arch in order if arch not in taken][: max(wanted, 0)]
         taken |= set(found)
         plan += [Check(arch, part) for arch in found]
+    lacking = max(0, count - len(plan))
+    more = [arch for arch in [*pool, *ranking] if arch not in taken][:lacking]
+    plan += [Check(arch, "random" if arch in pool else "top") for arch in more]
     if len(plan) < count:
         raise UserError(
             f"--check {count}: there are {len(plan)} different architectures to be checked, "

@@ -72,11 +72,19 @@ def test_the_weights_undo_the_spread() -> None:
     assert abs(np.mean(plain) - scores.mean()) > 0.03
 
 
+def test_what_the_top_lacks_random_ones_give() -> None:
+    """A search of two trials, one of which is in the pool."""
+    scores = np.random.default_rng(0).random(60)
+    plan = draw(9, pool_of(60), scores, [(0, 0), (0, 1)], np.random.default_rng(0))
+    assert len({check.arch for check in plan}) == 9
+    assert [sum(c.part == part for c in plan) for part in ("random", "spread", "top")] == [5, 3, 1]
+
+
 def test_too_few_architectures_are_said() -> None:
     with pytest.raises(UserError, match="--check 30: there are 15 different"):
         draw(30, pool_of(10), np.arange(10.0), ranking_of(5), np.random.default_rng(0))
-    with pytest.raises(UserError, match="--check 3: there are 2"):
-        draw(3, pool_of(10), np.arange(10.0), [], np.random.default_rng(0))
+    with pytest.raises(UserError, match="--check 12: there are 10"):
+        draw(12, pool_of(10), np.arange(10.0), [], np.random.default_rng(0))
 
 
 def test_equal_scores_are_one_bin() -> None:
