@@ -10,7 +10,9 @@ from torch import nn
 
 from lanas.errors import UserError
 from lanas.space import as_tuples
-from supernet.export.formats import Deployed, to_onnx, to_pt2
+from supernet.export.deployed import Deployed
+from supernet.export.formats import to_pt2
+from supernet.export.graphs import to_onnx
 from supernet.network import NetworkSpec, Supernet, extract
 from supernet.spaces import build, check_inputs, supernet_class
 from supernet.spaces.nb201 import Reduction
