@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import norm, rankdata
 
 from lanas.ranking import Interval, difference, kendall
 from lanas.scores import FLOOR, Score, make
@@ -177,6 +176,8 @@ def _fitted(features: Floats, truth: Floats, line: Floats) -> tuple[float, Float
     variance 1, and β is normal around 0 with the variance of SHRUNK that is likeliest (restricted
     likelihood: a and b are free).
     """
+    from scipy.stats import norm, rankdata  # slow to import
+
     n, count = features.shape
     y = norm.ppf(rankdata(truth) / (n + 1))
     fixed = np.column_stack([np.ones(n), features @ line])  # [n, 2]

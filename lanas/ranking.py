@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import t
 
 from lanas.region import Bools
 from lanas.space import Floats
@@ -123,7 +122,7 @@ def difference(
     value, jack, n = one - two, one_jack - two_jack, _effective(w)
     if not np.isfinite([value, *jack]).all():
         return Interval(value, float("nan"), float("nan"))
-    half = float(t.ppf((1 + level) / 2, n - 1) * np.sqrt(_spread(jack)))
+    half = _quantile(level, n) * float(np.sqrt(_spread(jack)))
     return Interval(value, value - half, value + half)
 
 
@@ -178,10 +177,17 @@ def _interval(
     jack = np.where(np.isfinite(jack), jack, value)  # undefined without that one
     usual = float(variance(np.array(value * (n - 1) / n)))
     ratio = (SHRUNK + n * _spread(scale(jack)) / usual) / (SHRUNK + n)
-    reach = t.ppf((1 + level) / 2, n - 1) * np.sqrt(ratio * variance(GRID))
+    reach = _quantile(level, n) * np.sqrt(ratio * variance(GRID))
     inside = GRID[np.abs(scale(np.array(value)) - scale(GRID)) <= reach]
     low, high = (inside[0], inside[-1]) if len(inside) else (value, value)
     return Interval(value, min(float(low), value), max(float(high), value))
+
+
+def _quantile(level: float, n: float) -> float:
+    """Student's t, of n - 1 degrees of freedom."""
+    from scipy.special import stdtrit  # slow to import
+
+    return float(stdtrit(n - 1, (1 + level) / 2))
 
 
 def _spread(jack: Floats) -> float:

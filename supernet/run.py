@@ -275,6 +275,10 @@ class Run:
         """Times or energies of networks by the clock of this key; the fit beside it is `.json`."""
         return self.path / name / f"{key}.jsonl"
 
+    def race(self, key: str) -> Path:
+        """A race that was run: its rungs and who won."""
+        return self.path / "retrain" / f"race-{key}.json"
+
     def search(self, tag: str = "") -> SearchFolder:
         """The files of the search of a tag; UserError where the tag cannot name a folder."""
         folder = self.path / "search"

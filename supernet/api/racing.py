@@ -87,7 +87,7 @@ def race(run: str | Path | Run, archs: Sequence[Arch], **settings: Any) -> Raced
         done.append(rung)
         archs = rung.archs
     raced = Raced(archs[0], done)
-    write_json(run.path / "retrain" / f"race-{key_of(raced.to_data())}.json", raced.to_data())
+    write_json(run.race(key_of(raced.to_data())), raced.to_data())
     return raced
 
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest
 
 from lanas.costs import Bools, Budget
 from lanas.pool import ENUMERABLE
@@ -61,6 +60,8 @@ class Left:
     def __str__(self) -> str:
         said = f"{self.inside:,} of {self.total:,} networks, {percent(self.inside / self.total)}"
         if self.drawn:  # the interval is Wilson's, at 95 percent
+            from scipy.stats import binomtest  # slow to import
+
             found = binomtest(self.inside, self.total).proportion_ci(method="wilson")
             ends = f"{percent(found.low)} to {percent(found.high)}"
             said = f"{percent(self.inside / self.total)} ({ends}, by {self.total:,} draws)"
