@@ -27,6 +27,7 @@ ENUMERABLE = 100_000  # raw points up to which a space is listed
 CHAINS = 64  # of a walk
 SWEEPS = 16  # of each chain; the first half is for leaving its start
 MOST = 24  # choices of a sweep of a shorter walk, whose states need not forget where it began
+LAST = 4096  # draws of the whole space, without anything unseen, after which it counts as exhausted
 WALKS = 8  # without anything unseen, after which a region counts as exhausted
 FEW_CHAINS, FEW_SWEEPS, FEW_WALKS = 4, 4, 2  # of walks that ask predicates at every step
 FEW = 16  # members of a region whose predicates are asked to begin such a walk
@@ -224,8 +225,8 @@ class Walked(Pool):
         members: Bools | None = None,
     ) -> Archs:
         if not len(region):
-            for _ in range(WALKS):
-                found = self.new(self.space.sample(rng, CHAINS), region, taken)
+            for count in (*[CHAINS] * WALKS, LAST):
+                found = self.new(self.space.sample(rng, count), region, taken)
                 if len(found):
                     return found
             return found

@@ -75,7 +75,7 @@ def test_a_run_of_a_script_goes_on_from_python(run: Path) -> None:
         ("search", {"max_latency": "4 MB"}, "max_latency: '4 MB' given, allowed is a positive"),
         ("search", {"trials": 0}, "trials: 0 given"),
         ("retrain", {"arch": "top:2"}, "top:2 names 2 architectures; retrain one at a time"),
-        ("retrain", {"precision": 8}, "precision: 8 given, allowed is 32, bf16, fp16"),
+        ("retrain", {"precision": 8}, "precision: 8 given, allowed is 32, tf32, bf16, fp16"),
     ],
 )
 def test_what_is_wrong_is_said_at_the_door(

@@ -131,10 +131,10 @@ BYTES = np.zeros((30, 10, 12, 3), dtype=np.uint8)
         ({"x_train": None, "x_test": None}, ("no x_train, x_test",)),
         ({"y_train": np.arange(30) - 1}, ("y_train is -1", "0 to 28")),
         ({"y_test": np.full(6, 3)}, ("y_test is 3", "0 to 2")),
-        ({"x_train": BYTES.astype(float)}, ("float64", "uint8 [n, h, w]")),
+        ({"x_train": BYTES.astype(float)}, ("float32", "uint8", "one type and shape")),
         ({"x_train": BYTES[..., :2]}, ("[30, 10, 12, 2]", "c 1 or 3")),
         ({"x_train": BYTES[0]}, ("[10, 12, 3]", "y_train has one target for each of 10 images")),
-        ({"x_test": BYTES[:6, :9]}, ("[10, 12, 3]", "[9, 12, 3]", "one shape")),
+        ({"x_test": BYTES[:6, :9]}, ("[10, 12, 3]", "[9, 12, 3]", "one type and shape")),
     ],
 )
 def test_arrays(tmp_path: Path, changes: dict[str, np.ndarray], says: tuple[str, ...]) -> None:
@@ -149,7 +149,7 @@ def test_a_file_that_is_no_npz_and_a_folder_without_images(tmp_path: Path) -> No
     (empty / "val" / "cat").mkdir(parents=True)
     for data, says in (
         (torn, ("torn.npz", "x_train")),
-        (empty, ("empty", "train/CLASS/")),
+        (empty, ("empty", "no image counts in train/cat/")),
         (empty / "val", ("train/CLASS/ and val/CLASS/",)),
         (tmp_path / "nothing", ("nothing", "digits", ".npz", "folder")),
     ):

@@ -102,10 +102,12 @@ def test_a_run_whose_file_and_copy_are_gone(tmp_path: Path) -> None:
     assert answer("search", run, *SEARCH).status == 0
     (run / "space.py").write_text("import numpi\n")
     for script in ("search", "retrain"):
-        refused(script, run, says=("'numpi'", "space.py line 1"), untouched=run)
+        refused(script, run, says=("names code as its space", "--trust"), untouched=run)
+        refused(script, run, "--trust", says=("'numpi'", "space.py line 1"), untouched=run)
     (run / "space.py").unlink()
     for script in ("search", "retrain"):
-        refused(script, run, says=(f"no such file {path}",), untouched=run)
+        refused(script, run, says=(str(path), "--trust"), untouched=run)
+        refused(script, run, "--trust", says=(f"no such file {path}",), untouched=run)
 
 
 def test_the_check_of_what_is_no_space(tmp_path: Path) -> None:
