@@ -63,7 +63,9 @@ def test_the_recipe_of_the_readme(tmp_path: Path) -> None:
     done = answer("train_supernet", run, *recipe, "--epochs", 1)
     assert (done.status, done.err) == (0, "")
     assert "search.py" in done.out.splitlines()[-1]
-    done = answer("search", run, "--trials", 3, "--device", "cpu")
+    done = answer(
+        "search", run, "--trials", 3, "--device", "cpu", "--check", 1, "--check-epochs", 1
+    )
     assert (done.status, done.err) == (0, "")
     assert "retrain.py" in done.out.splitlines()[-1]
     assert len((run / "search" / "trials.jsonl").read_text().splitlines()) == 3

@@ -5,11 +5,9 @@ by whichever process does so. What is torn, missing or does not fit costs time a
 """
 
 import hashlib
-import os
 import shutil
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,8 +41,9 @@ class Packed:
         """A shrunk picture; None where it is not there, or not whole."""
         height, width = self.sizes[index].tolist()
         length = 3 * height * width
-        with suppress(OSError), _opened(self.path, os.O_RDONLY) as file:
-            record = os.pread(file, CHECKSUM + length, int(self.starts[index]))
+        with suppress(OSError), open(self.path, "rb", buffering=0) as file:
+            file.seek(int(self.starts[index]))
+            record = file.read(CHECKSUM + length) or b""
             whole = len(record) == CHECKSUM + length
             if whole and record[:CHECKSUM] == _checksum(memoryview(record)[CHECKSUM:]):
                 pixels = np.frombuffer(record, np.uint8, offset=CHECKSUM)
@@ -56,8 +55,9 @@ class Packed:
         if pixels.shape[:2] != tuple(self.sizes[index].tolist()):
             return
         content = pixels.tobytes()
-        with suppress(OSError), _opened(self.path, os.O_WRONLY) as file:
-            os.pwrite(file, _checksum(content) + content, int(self.starts[index]))
+        with suppress(OSError), open(self.path, "r+b", buffering=0) as file:
+            file.seek(int(self.starts[index]))
+            file.write(_checksum(content) + content)
 
 
 def packed(
@@ -88,12 +88,3 @@ def packed(
 
 def _checksum(pixels: bytes | memoryview) -> bytes:
     return (zlib.crc32(pixels) or 1).to_bytes(CHECKSUM, "big")
-
-
-@contextmanager
-def _opened(path: Path, flags: int) -> Iterator[int]:
-    file = os.open(path, flags)
-    try:
-        yield file
-    finally:
-        os.close(file)
