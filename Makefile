@@ -14,7 +14,7 @@ for i in np.load(f"{run}/splits.npz")["test"][:3]:
 endef
 export DIGITS
 
-.PHONY: demo test lint bench
+.PHONY: demo test proof lint bench
 
 # A supernet trained, searched, its best architecture retrained and asked, on real images, in 3 minutes.
 demo: .venv/installed
@@ -27,6 +27,10 @@ demo: .venv/installed
 
 test: .venv/installed
 	$(BIN)/python -m pytest -q -n 2
+
+# Sweeps and small forms of benchmarks/gpu.sh that take minutes.
+proof: .venv/installed
+	$(BIN)/python -m pytest -q -n 2 -m proof
 
 lint: .venv/installed
 	$(BIN)/ruff check .

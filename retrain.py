@@ -13,7 +13,8 @@ import time
 from jsonargparse import ArgumentParser
 
 import supernet
-from lanas.errors import UserError
+from lanas.errors import UserError, one_line
+from lanas.files import BROKEN
 from lanas.space import Arch, arch_id
 from supernet.api.common import say
 from supernet.cli.main import main as ending
@@ -57,10 +58,16 @@ def main() -> None:
     trials, _ = told(
         supernet.Run.open(command.first, trust=trust), command.given.get("search_tag", "")
     )
-    show(retrained_table([net.result for net in networks], trials))
-    for net in networks:
+    try:
+        whole = retrained_table([net.result for net in networks], trials)
+        tables = [files_table(net.result) for net in networks]
+    except BROKEN as error:
+        where = ", ".join(str(net.folder) for net in networks)
+        raise UserError(f"{where}: result.json is not whole ({one_line(error)})") from None
+    show(whole)
+    for net, table in zip(networks, tables, strict=True):
         say(str(net.folder))
-        show(files_table(net.result))
+        show(table)
 
 
 def finalists(command: Command) -> list[Arch]:

@@ -63,7 +63,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("gpu")
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_in_its_small_form(part: str, folder: Path) -> None:
     data = folder / "cifar10.npz"

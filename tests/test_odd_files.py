@@ -120,7 +120,7 @@ def test_odd_files_are_one_line(whole: Path, tmp_path: Path) -> None:
     sweep(whole, tmp_path, 0, 1)
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 @pytest.mark.parametrize("seed", [1, 2])
 def test_many_odd_files_are_one_line(whole: Path, tmp_path: Path, seed: int) -> None:
     sweep(whole, tmp_path, seed, FEW)
