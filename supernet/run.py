@@ -30,8 +30,7 @@ from supernet.process import rank
 def atomic(path: Path) -> Iterator[BytesIO]:
     """A buffer whose bytes replace `path` when the block ends; where it fails `path` stays.
 
-    See `lanas.files.replace_file`. UserError where the disk does not take it, or where a folder
-    above that this process has locked is no longer there: it is not made a second time. Of the
+    UserError where the disk does not take it, or a folder above that is locked here has gone. Of the
     processes of several devices the first alone writes.
     """
     buffer = BytesIO()  # torch aborts the process when it meets a full disk itself
@@ -51,9 +50,8 @@ read_json = read_object
 
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as JSON, atomically."""
-    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
     with atomic(path) as file:
-        file.write(text.encode())
+        file.write(json.dumps(content, indent=1, allow_nan=False).encode() + b"\n")
 
 
 # -- the run folder ------------------------------------------------------------------------------
@@ -276,7 +274,7 @@ class Run:
         return self.path / name / f"{key}.jsonl"
 
     def race(self, key: str) -> Path:
-        """A race that was run: its rungs and who won."""
+        """A race: its rungs and who won."""
         return self.path / "retrain" / f"race-{key}.json"
 
     def search(self, tag: str = "") -> SearchFolder:
