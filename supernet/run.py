@@ -30,7 +30,7 @@ from supernet.process import rank
 def atomic(path: Path) -> Iterator[BytesIO]:
     """A buffer whose bytes replace `path` when the block ends; where it fails `path` stays.
 
-    UserError where the disk does not take it, or a folder above that is locked here has gone. Of the
+    UserError where the disk does not take it, or a locked folder above it has gone. Of the
     processes of several devices the first alone writes.
     """
     buffer = BytesIO()  # torch aborts the process when it meets a full disk itself
