@@ -174,7 +174,7 @@ def test_a_narrow_terminal_keeps_the_time_left(width: int) -> None:
         "        p.start -= 1e4; p.update(12.5, 'loss 0.213')\n"
     )
     code = f"{LIGHT}def body():\n    {body}main(body)\n"
-    command = f'stty cols {width}; {sys.executable} -c "$CODE"'
+    command = f'unset COLUMNS LINES; stty cols {width}; {sys.executable} -c "$CODE"'
     done = subprocess.run(
         ["script", "-qec", command, "/dev/null"],
         cwd=ROOT,
