@@ -30,7 +30,7 @@ test: .venv/installed
 
 # Sweeps and small forms of benchmarks/gpu.sh that take minutes.
 proof: .venv/installed
-	$(BIN)/python -m pytest -q -n 2 -m proof
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m proof
 
 lint: .venv/installed
 	$(BIN)/ruff check .
