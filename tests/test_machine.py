@@ -258,8 +258,7 @@ def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:
     """With one line, where what the first one asked for takes long."""
     seen = tmp_path / "seen"
     body = (
-        f"open({str(seen)!r}, 'w').close()\n"
-        "    try:\n        time.sleep(60)\n"
+        f"try:\n        open({str(seen)!r}, 'w').close(); time.sleep(60)\n"
         f"    finally:\n        open({str(seen)!r} + '2', 'w').close(); time.sleep(60)"
     )
     process = light(body)
