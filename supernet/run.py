@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -20,7 +20,6 @@ from lanas.files import (
     refuse_links_out,
     replace_file,
 )
-from lanas.own import same_code
 from supernet.process import rank
 
 # -- files -------------------------------------------------------------------------------------
@@ -307,59 +306,7 @@ def check_tag(tag: str) -> None:
         )
 
 
-# -- settings and locks -------------------------------------------------------------------------
-
-
-def settled(path: Path, settings: dict[str, Any], *, apart: Sequence[str] = ()) -> bool:
-    """Whether the file `path` keeps `settings`; False where there is no such file.
-
-    Raises UserError that names each setting that differs, with both values, but those `apart`.
-    """
-    if not path.exists():
-        return False
-    kept = read_json(path)
-    if differing := differences(kept, _named_as(kept, settings, path.parent), apart=apart):
-        raise UserError(
-            f"{path} was made with other settings: {differing}; take them or another folder"
-        )
-    return True
-
-
-def _named_as(kept: dict[str, Any], given: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """`given` with code of the user's own under the name that it has in `kept`, if it is the same.
-
-    The same by the content of the copy in `folder`: its file may lie elsewhere now. Of a score,
-    which is kept as data, the version is that content.
-    """
-    found = dict(given)
-    for key, value in given.items():
-        before = kept.get(key)
-        if isinstance(before, str) and isinstance(value, str):
-            if same_code(value, before, folder / f"{key}.py"):
-                found[key] = before
-        elif isinstance(before, dict) and isinstance(value, dict) and key in ("score", "network"):
-            name, copy = ("name", "score.py") if key == "score" else ("family", "space.py")
-            if same_code(str(value.get(name)), str(before.get(name)), folder / copy):
-                names = {"name", "formula"} if key == "score" else {"family"}
-                found[key] = value | {name: before.get(name) for name in names}
-    return found
-
-
-def differences(kept: dict[str, Any], given: dict[str, Any], *, apart: Sequence[str] = ()) -> str:
-    """Each setting but those `apart` in which two differ, with both values; empty where none."""
-    given = json.loads(json.dumps(given))  # a tuple is kept as a list
-    return "; ".join(
-        f"{key} is {short(kept.get(key), 200)} there and {short(given.get(key), 200)} here"
-        for key in sorted((kept.keys() | given.keys()) - set(apart))
-        if kept.get(key) != given.get(key)
-    )
-
-
-def settle(path: Path, settings: dict[str, Any]) -> None:
-    """Keep `settings` in the file `path`, or check that they are the ones kept there."""
-    if not settled(path, settings):
-        write_json(path, settings)
-
+# -- locks -------------------------------------------------------------------------------------
 
 _locked: dict[Path, tuple[int, int]] = {}  # folders that this process holds, and which they are
 

@@ -16,6 +16,7 @@ ROOMS = {
     "process": {"lanas"},
     "progress": {"lanas"},
     "run": {"lanas", "process"},
+    "kept": {"lanas", "run", "settings"},
     "provenance": {"lanas", "process", "run"},
     "settings": {"lanas"},
     "network": {"lanas", "layers"},
@@ -37,7 +38,7 @@ ROOMS = {
     },
     "report": {"lanas", "run", "progress"},
 }
-TORCH_FREE = ["run", "process", "progress", "provenance", "settings"]  # beside all of lanas
+TORCH_FREE = ["run", "kept", "process", "progress", "provenance", "settings"]  # beside all of lanas
 
 
 def imported(path: Path, *, everywhere: bool = True) -> set[str]:

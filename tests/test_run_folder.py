@@ -17,9 +17,9 @@ from lanas.errors import UserError
 from lanas.space import space_from_data
 from supernet.api.retraining import space_of
 from supernet.data.kept import SIDE
-from supernet.run import FORMAT, Run, lock
+from supernet.run import FORMAT, Run, lock, read_json, write_json
 from tests.images import arrays, npz
-from tests.scripts import RETRAIN, SEARCH, TINY, answer
+from tests.scripts import RETRAIN, SEARCH, TINY, answer, refused
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "run-folder.md").read_text()
@@ -171,6 +171,28 @@ def test_names_of_classes_are_handed_over(retrained: Path) -> None:
 
 
 # -- formats -----------------------------------------------------------------------------------
+
+
+def test_a_setting_that_a_run_is_older_than_counts_as_its_default(
+    retrained: Path, tmp_path: Path
+) -> None:
+    """A file without it goes on by the same command; another value of it is refused."""
+    run = Path(shutil.copytree(retrained, tmp_path / "run"))
+    (network,) = (run / "retrain").iterdir()
+    newer = {run: "init", run / "search": "latency_engine", network: "bias_lr"}
+    for folder, name in newer.items():
+        file = folder / ("settings.json" if folder == network else "config.json")
+        kept = read_json(file)
+        del kept[name]
+        write_json(file, kept)
+    for script, flags in (("train_supernet", TINY), ("search", SEARCH), ("retrain", RETRAIN)):
+        done = answer(script, run, *flags)
+        assert (done.status, done.err) == (0, ""), script
+    for script, flags, says in (
+        ("train_supernet", (*TINY, "--init", "identity"), "init is 'random' there and 'identity'"),
+        ("retrain", (*RETRAIN, "--bias-lr", 2), "bias_lr is 1.0 there and 2.0 here"),
+    ):
+        refused(script, run, *flags, says=(says,), untouched=run)
 
 
 def test_another_format_is_refused(run: Path) -> None:

@@ -24,7 +24,8 @@ from supernet.api import common, trusted
 from supernet.api.alone import APART, Alone, Trainings
 from supernet.api.problem import Problem
 from supernet.cli.settings import RetrainSettings, SearchSettings, identity
-from supernet.run import Run, SearchFolder, differences, read_json, write_json
+from supernet.kept import differences
+from supernet.run import Run, SearchFolder, read_json, write_json
 
 POOL = 60  # random architectures of the space that are scored, from which checks are drawn
 SHORT = 4  # a check takes this part of retrain.py's epochs, where nothing else is said
@@ -159,7 +160,8 @@ def _train(
     """Put the plan on disk and train what is not trained; UserError for other settings."""
     settings, longest = schedule(run, args)
     about = {"split": args.split, "seeds": args.check_seeds} | identity(settings, *APART)
-    if before.plan and (differing := differences(dict(before.schedule), about)):
+    there = dict(before.schedule)
+    if before.plan and (differing := differences(there, about, RetrainSettings)):
         raise UserError(
             f"{folder.checks} was made with other settings: {differing}; take them, or "
             "another --tag"

@@ -15,9 +15,10 @@ from supernet.api.problem import limits
 from supernet.api.timed import UNITS, without_fit
 from supernet.cli.parsing import read_recipe
 from supernet.cli.settings import RetrainSettings, SearchSettings, TrainSettings
+from supernet.kept import settled
 from supernet.process import undisturbed
 from supernet.progress import duration
-from supernet.run import Run, settled
+from supernet.run import Run
 from supernet.spaces import resolve
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ def _train(path: Path, values: dict[str, Any]) -> Estimate:
     recipe = [read_recipe(Path(config), TrainSettings)] if config else []
     args, kept = settings_and_config(common.settings(TrainSettings, values, *recipe))
     run = Run(path, kept, trust=True)  # what a call names runs
-    if settled(run.config_file, kept, apart=(*APART, "network")) and run.weights.is_file():
+    apart = (*APART, "network")
+    if settled(run.config_file, kept, TrainSettings, apart=apart) and run.weights.is_file():
         return _nothing(path, "it is trained already")
     device = common.device(args)
 

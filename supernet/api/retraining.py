@@ -11,9 +11,10 @@ from lanas.files import BROKEN
 from lanas.space import Arch, Space, arch_id, as_tuples
 from supernet.api import common, trusted
 from supernet.cli.settings import RetrainSettings, identity
+from supernet.kept import settle, settled
 from supernet.process import rank, undisturbed
 from supernet.provenance import recorded
-from supernet.run import NetworkFolder, Run, lock, read_json, settle, settled
+from supernet.run import NetworkFolder, Run, lock, read_json
 
 if TYPE_CHECKING:
     from supernet.export.deployed import Deployed
@@ -191,7 +192,7 @@ def _retrain(run: Run, args: RetrainSettings, arch: Arch, folder: NetworkFolder)
     result = read_json(folder.result) if folder.result.is_file() else {}
     forms = handover.asked_forms(args, alone, data.floats, result)
     trusted.require_unchanged(args, folder.path, "this training")
-    settled(folder.settings, kept)
+    settled(folder.settings, kept, RetrainSettings)
 
     net = _begun(run, args, spec, copy, arch)
     if forms and rank() == 0:
@@ -207,7 +208,7 @@ def _retrain(run: Run, args: RetrainSettings, arch: Arch, folder: NetworkFolder)
     where = {"device": device, "devices": args.processes, "threads": torch.get_num_threads()}
     with lock(folder.path):
         trusted.keep(args, folder.path, APART)
-        settle(folder.settings, kept)
+        settle(folder.settings, kept, RetrainSettings)
         if forms is None:
             return Deployed(net, data.mean, data.std, folder.path).eval()
         with recorded(run, "retrain", folder=folder.path.name, seed=args.seed, **where):

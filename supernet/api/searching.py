@@ -28,9 +28,10 @@ from supernet.api.timed import (
     over_budget,
 )
 from supernet.cli.settings import CheckSettings, SearchSettings, identity
+from supernet.kept import settle, settled
 from supernet.provenance import recorded
 from supernet.report.budget import left
-from supernet.run import Run, SearchFolder, lock, settle, settled, write_json
+from supernet.run import Run, SearchFolder, lock, write_json
 from supernet.settings import given
 
 # -- what a search leaves ----------------------------------------------------------------------
@@ -155,9 +156,9 @@ def search(run: str | Path | Run, **settings: Any) -> Found:
     with lock(folder.path):
         config = _config(problem, args, folder, measured)
         trusted.require_unchanged(args, folder.path, "this search")
-        settled(folder.config, config)
+        settled(folder.config, config, SearchSettings)
         trusted.keep(args, folder.path)
-        settle(folder.config, config)
+        settle(folder.config, config, SearchSettings)
         problem.keep(run, folder)
         log = SearchLog(folder.path, Measurements(measured))  # read under its lock
         log.check(problem.space)

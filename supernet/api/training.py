@@ -9,9 +9,10 @@ from lanas.files import refuse_links_out
 from supernet.api import common, trusted
 from supernet.cli.parsing import read_recipe
 from supernet.cli.settings import TrainSettings, identity
+from supernet.kept import differences, settle, settled
 from supernet.process import undisturbed
 from supernet.provenance import recorded
-from supernet.run import FORMAT, Run, differences, lock, read_json, settled, write_json
+from supernet.run import FORMAT, Run, lock, read_json, write_json
 from supernet.spaces import names, own, resolve
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def train(run: str | Path | Run, *, config: str | Path | None = None, **settings
     own.require_unchanged(args.space, run.path)
     trusted.require_unchanged(args, run.path, "this run")
     apart = (*APART, "network")
-    if settled(run.config_file, kept, apart=apart) and run.weights.is_file():
+    if settled(run.config_file, kept, TrainSettings, apart=apart) and run.weights.is_file():
         with lock(run.path):
             write_json(run.defaults_file, defaults)
             trusted.keep_defaults(defaults, run.path)
@@ -111,12 +112,11 @@ def _train(run: Run, args: TrainSettings, defaults: dict[str, Any]) -> None:
     # -- fit --
     with lock(run.path):
         config = run.config | {"network": spec.to_data()}
-        settled(run.config_file, config, apart=APART)
+        settled(run.config_file, config, TrainSettings, apart=APART)
         checkpoint_in(run.training, net)  # both raise before anything is written
         write_json(run.defaults_file, defaults)
         _keep(run, net, data, args)
-        if not settled(run.config_file, config, apart=APART):
-            write_json(run.config_file, config)  # last: where it is, the others are
+        settle(run.config_file, config, TrainSettings, apart=APART)  # last: the others are there
         common.say(
             f"supernet {net.space.name} of {net.space.size:,} architectures on {data.name}, "
             f"{data.task.name}: {len(data.splits['train'])} images, {device}, {args.epochs} epochs"

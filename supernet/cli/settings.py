@@ -326,7 +326,11 @@ def named(text: str) -> str:
 
 
 def identity(settings: Any, *apart: str) -> dict[str, Any]:
-    """What makes a run the run that it is: all but `apart` and where it runs, as data."""
+    """What makes a run the run that it is: all but `apart` and where it runs, as data.
+
+    A run that was begun before a setting was there is taken to have its default (`supernet.kept`):
+    let that be what was done before.
+    """
     left_out = {f.name for kind in (DevicesSettings, TrustSettings) for f in fields(kind)}
     left_out |= set(apart)
     return {
