@@ -41,7 +41,7 @@ def is_file(name: str) -> bool:
     return name.endswith(".py")
 
 
-def source(what: str, name: str) -> Path | None:
+def source(name: str) -> Path | None:
     """The source file of a file or module; None where it is not there. Runs nothing."""
     if is_file(name):
         return Path(name) if os.path.isfile(name) else None
@@ -87,7 +87,7 @@ def resolve(what: str, name: str) -> str:
         if not os.path.isfile(path):
             raise UserError(f"{what} {name!r}: no such file {path}")
         return path
-    if source(what, name) is None:
+    if source(name) is None:
         raise UserError(
             f"{what} {name!r}: no such module in {os.getcwd()} or among those installed"
         )
@@ -130,7 +130,7 @@ def _run(what: str, path: str, code: bytes, name: str) -> ModuleType:
 
 def _import(what: str, name: str) -> ModuleType:
     _look_in(os.getcwd())
-    if (file := source(what, name)) is not None:
+    if (file := source(name)) is not None:
         _files[str(file)] = Source(what, name)
     try:
         return importlib.import_module(name)
@@ -172,17 +172,17 @@ def found(what: str, name: str) -> object:
 
 def digest(what: str, name: str) -> str:
     """What tells one content of the file of `FILE.py:NAME` or `module:NAME` from another."""
-    file = source(what, resolve(what, name.rpartition(":")[0]))
+    file = source(resolve(what, name.rpartition(":")[0]))
     return "" if file is None else hashlib.sha256(file.read_bytes()).hexdigest()[:12]
 
 
-def keep(what: str, name: str, copy: Path) -> None:
+def keep(name: str, copy: Path) -> None:
     """Copy the file or module of `FILE.py:NAME` or `module:NAME`, where there is no copy yet.
 
     It is what a folder goes on with; of a module, whose package may be many files, it is a record.
     Nothing where `name` names nothing of the user's own.
     """
-    file = source(what, name.rpartition(":")[0]) if is_named(name) else None
+    file = source(name.rpartition(":")[0]) if is_named(name) else None
     if file is not None and not copy.is_file():
         copy.parent.mkdir(parents=True, exist_ok=True)
         replace_file(copy, read_bytes(file))
@@ -209,7 +209,7 @@ def require_unchanged(what: str, name: str, copy: Path, begun: str) -> None:
 
     begun: what was begun with it, as "this run".
     """
-    file = source(what, name.rpartition(":")[0]) if is_named(name) else None
+    file = source(name.rpartition(":")[0]) if is_named(name) else None
     if file is not None and copy.is_file() and not same(file, copy):
         raise UserError(
             f"{what} {name!r} has changed since {begun} was begun with it; {copy} is what it was: "

@@ -90,7 +90,7 @@ def keep(args: Any, folder: Path, apart: Sequence[str] = ()) -> None:
     """Copy the files that settings, but those `apart`, name as the user's own, as `WHAT.py`."""
     for name, what in own_settings(type(args)).items():
         if name == what and name not in apart and isinstance(value := vars(args).get(name), str):
-            code.keep(what, value, folder / f"{what}.py")
+            code.keep(value, folder / f"{what}.py")
 
 
 def keep_defaults(sections: dict[str, dict[str, Any]], folder: Path) -> None:
@@ -100,7 +100,7 @@ def keep_defaults(sections: dict[str, dict[str, Any]], folder: Path) -> None:
             if isinstance(value := values.get(name), str) and code.is_named(value):
                 copy = folder / f"{section}.{what}.py"
                 copy.unlink(missing_ok=True)  # they may have changed since
-                code.keep(what, value, copy)
+                code.keep(value, copy)
 
 
 def require_unchanged(args: Any, folder: Path, begun: str) -> None:

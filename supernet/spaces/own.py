@@ -13,6 +13,7 @@ from lanas import own
 from lanas.errors import UserError
 from lanas.own import described as described
 from lanas.own import is_file as is_file
+from lanas.own import source as source
 from supernet.run import atomic
 
 COPY = "space.py"  # its name in a run folder and beside a retrained network
@@ -30,11 +31,6 @@ MOVED = {  # what a space of version 0.1 imports
 def resolve(name: str) -> str:
     """The absolute path of a file, or the name of a module; UserError where there is none such."""
     return own.resolve("space", name)
-
-
-def source(name: str) -> Path | None:
-    """The source file of a space by its resolved name; None where it is not there."""
-    return own.source("space", name)
 
 
 def load(name: str, copy: str | None = None) -> ModuleType:
@@ -112,7 +108,7 @@ def changed(name: str, folder: Path) -> bool:
     """Whether the source of a space is still there and is no longer what `folder` keeps of it."""
     copy = folder / COPY
     file = source(name) if copy.is_file() else None
-    return file is not None and file.read_bytes() != copy.read_bytes()
+    return file is not None and not own.same(file, copy)
 
 
 def require_unchanged(name: str, folder: Path) -> None:
