@@ -176,14 +176,14 @@ def digest(what: str, name: str) -> str:
     return "" if file is None else hashlib.sha256(file.read_bytes()).hexdigest()[:12]
 
 
-def keep(name: str, copy: Path) -> None:
-    """Copy the file or module of `FILE.py:NAME` or `module:NAME`, where there is no copy yet.
+def keep(name: str, copy: Path, *, anew: bool = False) -> None:
+    """Copy the file or module of `FILE.py:NAME` or `module:NAME`, where there is no copy or `anew`.
 
     It is what a folder goes on with; of a module, whose package may be many files, it is a record.
     Nothing where `name` names nothing of the user's own.
     """
     file = source(name.rpartition(":")[0]) if is_named(name) else None
-    if file is not None and not copy.is_file():
+    if file is not None and (anew or not copy.is_file()):
         copy.parent.mkdir(parents=True, exist_ok=True)
         replace_file(copy, read_bytes(file))
 

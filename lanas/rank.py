@@ -132,7 +132,7 @@ def keep(searched: Searched, score: Score, rows: Sequence[Row]) -> Path:
         for row in rows
     ]
     content = {"score": score.to_data(), "trials": len(searched.trials), "ranking": ranking}
-    own.keep(score.name, path.with_suffix(".py"))
+    own.keep(score.name, path.with_suffix(".py"), anew=True)
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
     replace_file(path, text.encode())
     return path

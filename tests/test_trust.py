@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import supernet
-from lanas import rank, trust
+from lanas import rank, scores, trust
 from lanas.errors import UserError
 from supernet.run import write_json
 from tests import own
@@ -187,6 +187,20 @@ def test_a_moved_search_goes_on_from_the_copies(
     another_user(monkeypatch, tmp_path)
     with pytest.raises(UserError, match="names code as its score"):
         supernet.select(moved, search_tag="mine")
+
+
+def test_a_ranking_by_code_that_has_changed_is_of_the_code_of_today(
+    run: Path, tmp_path: Path
+) -> None:
+    """Retraining takes it without --trust: the command that ranked has named the code."""
+    file = tmp_path / "my_score.py"
+    for text in (FRUGAL, FRUGAL.replace("1e9", "1e6")):
+        file.write_text(text)
+        scores._own.cache_clear()  # as in another process
+        assert answer("search", run, "--rescore", f"{file}:frugal").status == 0
+        scores._own.cache_clear()
+        assert supernet.select(run, score="frugal")
+        assert (run / "search" / "ranking-frugal.py").read_text() == text
 
 
 def test_the_same_code_elsewhere_goes_on_with_a_training(tmp_path: Path) -> None:

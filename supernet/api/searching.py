@@ -130,6 +130,8 @@ def rescore(
     if not folder.trials.is_file():
         raise UserError(f"{folder.trials} does not exist: there is no search to be ranked")
     searched = read_search(folder.path, trust=trust)
+    named = {"rescore": score}
+    trusted.remember(common.settings(SearchSettings, named), named)
     by = score_of(searched, score, size_prior, trust=trust)
     ranking = rescored(searched, by)
     over = over_budget(searched.trials, limits_of(searched))
