@@ -11,6 +11,9 @@ import pytest
 import supernet
 from lanas import rank, scores, trust
 from lanas.errors import UserError
+from supernet import process
+from supernet.api import trusted
+from supernet.cli.settings import TrainSettings
 from supernet.run import write_json
 from tests import own
 from tests.scripts import RETRAIN, SEARCH, answer, refused
@@ -213,6 +216,20 @@ def test_the_same_code_elsewhere_goes_on_with_a_training(tmp_path: Path) -> None
     assert (done.status, done.err) == (0, "") and "already trained" in done.out
     again.write_text(again.read_text() + "\n")
     refused("train_supernet", run, "--space", again, *own.TINY, says=("space",), untouched=run)
+
+
+def test_of_several_processes_the_first_alone_keeps_copies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two at once would write the same file aside, and each take the other's away."""
+    (tmp_path / "my_opt.py").write_text("class Mine: ...\n")
+    name = f"{tmp_path / 'my_opt.py'}:Mine"
+    run = tmp_path / "run"
+    for number, kept in ((1, []), (0, ["opt.py", "retrain.opt.py"])):
+        monkeypatch.setenv(process.RANK, str(number))
+        trusted.keep(TrainSettings(opt=name), run)
+        trusted.keep_defaults({"retrain": {"opt": name}}, run)
+        assert sorted(path.name for path in run.glob("*")) == kept
 
 
 # -- the user's list -----------------------------------------------------------------------------

@@ -14,8 +14,8 @@ from lanas.errors import UserError, short
 from supernet import spaces
 from supernet.api.common import say
 from supernet.cli.settings import SECTIONS, TrustSettings, checked_section
-from supernet.process import launched
-from supernet.run import Run, read_json
+from supernet.process import launched, rank
+from supernet.run import Run, read_json, require_in_place
 from supernet.settings import given, own_settings
 from supernet.spaces import own
 
@@ -90,17 +90,22 @@ def keep(args: Any, folder: Path, apart: Sequence[str] = ()) -> None:
     """Copy the files that settings, but those `apart`, name as the user's own, as `WHAT.py`."""
     for name, what in own_settings(type(args)).items():
         if name == what and name not in apart and isinstance(value := vars(args).get(name), str):
-            code.keep(value, folder / f"{what}.py")
+            _copy(value, folder / f"{what}.py")
 
 
 def keep_defaults(sections: dict[str, dict[str, Any]], folder: Path) -> None:
     """The same of what the recipe sets for the next scripts, as `SECTION.WHAT.py`."""
     for section, values in sections.items():
         for name, what in own_settings(SECTIONS[section]).items():
-            if isinstance(value := values.get(name), str) and code.is_named(value):
-                copy = folder / f"{section}.{what}.py"
-                copy.unlink(missing_ok=True)  # they may have changed since
-                code.keep(value, copy)
+            if isinstance(value := values.get(name), str):
+                _copy(value, folder / f"{section}.{what}.py", anew=True)  # it may have changed
+
+
+def _copy(name: str, copy: Path, *, anew: bool = False) -> None:
+    """As `lanas.own.keep`; of several processes the first alone writes, and in no moved folder."""
+    if not rank():
+        require_in_place(copy)
+        code.keep(name, copy, anew=anew)
 
 
 def require_unchanged(args: Any, folder: Path, begun: str) -> None:
