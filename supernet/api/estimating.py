@@ -76,6 +76,7 @@ def _train(path: Path, values: dict[str, Any]) -> Estimate:
     config = values.pop("config", None)
     recipe = [read_recipe(Path(config), TrainSettings)] if config else []
     args, kept = settings_and_config(common.settings(TrainSettings, values, *recipe))
+    _require_one_device(args)
     run = Run(path, kept, trust=True)  # what a call names runs
     apart = (*APART, "network")
     if settled(run.config_file, kept, TrainSettings, apart=apart) and run.weights.is_file():
@@ -88,7 +89,7 @@ def _train(path: Path, values: dict[str, Any]) -> Estimate:
     sizes = (args.width, args.depth, args.options)
     spec = spaces.specify(resolve(args.space), data.shape, data.task.outputs, *sizes)
     spaces.check_inputs(spec)
-    module = _alone(args, common.training, spaces.build(spec).to(device), data, args, "train")
+    module = common.training(spaces.build(spec).to(device), data, args, "train")
     return _of_training(module, device, path, path / "supernet", 1)
 
 
@@ -104,6 +105,7 @@ def _retrain(path: Path, values: dict[str, Any]) -> Estimate:
             "--estimate does not tell what a race takes, which says so itself; leave out --race "
             "for what the networks take that --arch names"
         )
+    _require_one_device(args)
     all_of = [(arch, run.network(arch_id(arch), args.tag)) for arch in select(run, **values)]
     to_go = [(arch, folder.path) for arch, folder in all_of if not folder.result.is_file()]
     if not to_go:
@@ -115,8 +117,7 @@ def _retrain(path: Path, values: dict[str, Any]) -> Estimate:
     net = spaces.build(spec, copy, arch)
     if args.auxiliary:
         net.add_auxiliary()
-    more = {"drop_path": args.drop_path}
-    module = _alone(args, common.training, net.to(device), data, args, "train+val", **more)
+    module = common.training(net.to(device), data, args, "train+val", drop_path=args.drop_path)
     return _of_training(module, device, path, folder, len(to_go))
 
 
@@ -124,14 +125,13 @@ def _nothing(path: Path, why: str) -> Estimate:
     return Estimate(0.0, why, (0, 0), 0, _free(path))
 
 
-def _alone(args: TrainSettings | RetrainSettings, make: Any, *given: Any, **more: Any) -> Any:
+def _require_one_device(args: TrainSettings | RetrainSettings) -> None:
     if args.processes > 1:
         nodes = f" and --nodes {args.nodes}" if args.nodes > 1 else ""
         raise UserError(
             f"--estimate measures one device: leave out --devices {args.devices}{nodes}, which "
             "take at best that share of its time"
         )
-    return make(*given, **more)
 
 
 def _of_training(
