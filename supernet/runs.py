@@ -17,7 +17,7 @@ from lanas.errors import UserError, plain
 from lanas.events import read_search
 from lanas.rank import ranked
 from lanas.space import arch_id
-from supernet.run import FORMAT, Run, SearchFolder, read_json
+from supernet.run import FORMAT, Run, read_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -57,7 +57,7 @@ def _search(tag: str, folder: Path) -> SearchRow:
     from supernet.api.timed import limits_of, over_budget
 
     try:
-        searched = read_search(SearchFolder(folder).path)
+        searched = read_search(folder)
         over = over_budget(searched.trials, limits_of(searched))
         rows = ranked([t for t in searched.trials if t.arch not in over], searched.score)
         score = str(searched.score)
@@ -120,12 +120,16 @@ def _run(path: Path) -> RunRow:
         config = _quietly(path / "search" / "config.json")
         when = _when(path / "search" / "trials.jsonl")
         data = Path(str(config.get("table") or "-")).name
-        return RunRow(path, "table searched", str(config.get("space")), data, _scored(path), when)
+        best = _scored(searches(path))
+        return RunRow(path, "table searched", str(config.get("space")), data, best, when)
     try:
         run = Run.open(path)
     except UserError as error:
         return RunRow(path, f"cannot be read: {error}")
-    state, last = _state(run), _events(run)[-1:]
+    results = list(path.glob("retrain/*/result.json"))
+    tested = _tested(results)
+    found = [] if tested else searches(run)
+    state, last = _state(run, len(results), found), _events(run)[-1:]
     if last and last[0].get("event") in ("stopped", "failed"):
         state += f", {last[0].get('script')} {last[0]['event']}"
     elif last and last[0].get("event") == "began":
@@ -135,23 +139,22 @@ def _run(path: Path) -> RunRow:
     space = Path(str(names.get("family", names.get("name", "-")))).name
     data = Path(str(run.config["data"])).name
     when = _time(last[0].get("time")) if last else None
-    return RunRow(path, state, space, data, _tested(run) or _scored(path), when or _when(path))
+    return RunRow(path, state, space, data, tested or _scored(found), when or _when(path))
 
 
-def _state(run: Run) -> str:
-    retrained = len(list(run.path.glob("retrain/*/result.json")))
+def _state(run: Run, retrained: int, found: list[SearchRow]) -> str:
     if retrained:
         return f"{retrained} retrained"
-    trials = sum(row.trials for row in searches(run))
+    trials = sum(row.trials for row in found)
     if trials:
         return f"searched, {trials} trials"
     return "trained" if run.weights.is_file() else "in training"
 
 
-def _tested(run: Run) -> str | None:
+def _tested(results: list[Path]) -> str | None:
     """The best test value of what was retrained; None where nothing was."""
     found = []
-    for file in run.path.glob("retrain/*/result.json"):
+    for file in results:
         result = _quietly(file)
         if _is_number(result.get("test")):
             found.append((float(result["test"]), str(result.get("metric", "accuracy"))))
@@ -162,9 +165,9 @@ def _tested(run: Run) -> str | None:
     return f"test {metric} {value:.4g}"
 
 
-def _scored(path: Path) -> str:
+def _scored(found: list[SearchRow]) -> str:
     """The best score of the searches of a run, which may be of several kinds: the first's."""
-    for row in searches(path):
+    for row in found:
         if row.best is not None:
             return f"{row.score} {row.best[0]:.4g}"
     return "-"
