@@ -168,32 +168,25 @@ def read_search(path: Path, *, trust: bool = False) -> Searched:
     if _first_edition(config, log):
         lines = Lines(log, _OldLines(config)).read()
         return Searched(log, lines, _old_score(config), config)
-    try:
-        where, copy = folder / "config.json", folder / "score.py"
-        score = score_from_file(config.get("score"), where, copy, trust)
-        measurements = _measurements_of(folder, text(config.get("measured")))
-    except (UserError, TypeError) as error:
-        raise UserError(f"{folder / 'config.json'}: {error}") from None
+    where, copy = folder / "config.json", folder / "score.py"
+    score = score_from_file(config.get("score"), where, copy, trust)
+    measurements = _measurements_of(folder, config.get("measured"))
     told = Lines(log, Told.of).read()
     return Searched(log, _with_measurements(told, Measurements(measurements), log), score, config)
 
 
-def _measurements_of(folder: Path, name: str) -> Path:
+def _measurements_of(folder: Path, name: object) -> Path:
     """The measurements of a search by their path from its folder; UserError outside of the run."""
+    said = f"{folder / 'config.json'}: measured is {short(name)}"
+    if not isinstance(name, str):
+        raise UserError(f"{said}, not a path")
     path = Path(os.path.normpath(folder.absolute() / name))
     run = next((f.parent for f in folder.absolute().parents if f.name == "search"), None)
     if folder.name == "search":
         run = folder.absolute().parent
     if os.path.isabs(name) or (run is not None and run not in path.parents):
-        raise UserError(f"measured is {short(name)}, which leads out of the run folder")
+        raise UserError(f"{said}, which leads out of the run folder")
     return folder / name
-
-
-def text(value: object) -> str:
-    """A text out of a file; TypeError where it is none."""
-    if not isinstance(value, str):
-        raise TypeError(f"measured is {short(value)}, not a path")
-    return value
 
 
 def _read_config(path: Path) -> dict[str, Any]:

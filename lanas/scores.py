@@ -283,7 +283,10 @@ def score_from_file(data: Any, where: Path, copy: Path | None = None, trust: boo
         name = require_named(before, "score", where, copy, trust)
         data = {key: name if key in ("name", "formula") and value == before else value
                 for key, value in data.items()}  # fmt: skip
-    return score_from_data(data)
+    try:
+        return score_from_data(data)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
 
 
 def _formula_name(name: str) -> str:

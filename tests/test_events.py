@@ -191,7 +191,9 @@ def refused(log: SearchLog, file: str, line: str, message: str) -> None:
     [
         ({"score": "soft"}, "config.json: 'soft' is no score"),
         ({"score": {"name": "soft", "version": 9}}, "config.json: score soft of version 9"),
+        ({"score": {"name": "my.py:mine"}}, "config.json names code as its score"),
         ({"measured": 3}, "config.json: measured is 3, not a path"),
+        ({"measured": "/else.jsonl"}, "config.json: measured is '/else.jsonl', which leads out"),
         ({"format": 3}, "config.json is of format 3; this version reads 1 and 2"),
     ],
 )
@@ -200,8 +202,9 @@ def test_a_config_of_another_kind_is_one_line(
 ) -> None:
     path = searched(tmp_path).folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=message) as caught:
         read_search(path.parent)
+    assert str(caught.value).count(str(path)) == 1, "the file is named once"
 
 
 # -- the first edition ---------------------------------------------------------------------------
