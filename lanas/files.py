@@ -225,7 +225,9 @@ def locked(path: Path, *, wait: bool) -> Iterator[None]:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     lock = FileLock(path, timeout=-1 if wait else 0)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # it would go on with a file that outlives a kill
+        # Where there are no locks filelock warns, and goes on with a file that outlives a kill;
+        # older versions of it raise NotImplementedError.
+        warnings.simplefilter("error", UserWarning)
         try:
             lock.acquire(poll_interval=0.005)
         except Timeout:

@@ -6,6 +6,7 @@ folder names runs only where this user has named the same code before, by a flag
 Python: its name and digest stand in a list of the user's own, outside of every run.
 """
 
+import errno
 import hashlib
 import json
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from lanas import own
 from lanas.errors import UserError, short
-from lanas.files import BROKEN, MIB, object_of, read_bytes, reason
+from lanas.files import BROKEN, object_of, read_bytes, reason
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def list_file() -> Path:
 
     folder = Path(platformdirs.user_state_dir("lanas", appauthor=False))
     if not folder.is_absolute():
-        raise FileNotFoundError(2, "this user has no home folder")
+        raise FileNotFoundError(errno.ENOENT, "this user has no home folder")
     return folder / "code.jsonl"
 
 
@@ -88,7 +89,7 @@ def _list() -> tuple[set[tuple[str, str]], str]:
         file = list_file()
         if not file.exists():
             return set(), f"there is no list of yours, {file}"
-        for line in read_bytes(file, 64 * MIB).splitlines():
+        for line in read_bytes(file).splitlines():
             try:
                 record = object_of(line)
                 found.add((str(record["name"]), str(record["sha256"])))
