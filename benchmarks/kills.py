@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Killed at random moments, is every result that of an undisturbed run?
 
-    python benchmarks/kills.py /tmp/kills --kills 30
+    python benchmarks/kills.py runs/kills --kills 30
 
 On the digits, small: a supernet, a search of it, a retraining. Each script is killed (SIGKILL) so
 many times at a random moment, each time started again by the same command, and its results are

@@ -18,6 +18,9 @@ from tests.images import npz
 from tests.scripts import RETRAIN, SEARCH, TINY, answer
 
 torch.set_num_threads(1)
+# pytest imports readline, which sets these for every process that is started later, as xdist's are.
+for size in ("COLUMNS", "LINES"):
+    os.environ.pop(size, None)
 # The list of code that this user has named (lanas/trust.py) is not that of who runs the tests.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="lanas-state-")
 

@@ -144,9 +144,14 @@ def test_a_closed_output_is_no_file_of_the_run(tmp_path: Path) -> None:
     assert (process.returncode, file.read_bytes()) == (0, b"mine")
 
 
-def test_a_reader_that_has_gone_ends_the_script_without_a_word() -> None:
-    """As `| head`; by the status of a program that SIGPIPE ends."""
-    process = light("[print(i) for i in range(10**6)]", before="| head -1; exit $PIPESTATUS")
+@pytest.mark.parametrize("flush", [False, True], ids=["by the buffer", "line by line"])
+def test_a_reader_that_has_gone_ends_the_script_without_a_word(flush: bool) -> None:
+    """As `| head`; by the status of a program that SIGPIPE ends.
+
+    Trap: a line that was flushed in vain stays in the buffer, and is written again at the exit.
+    """
+    body = f"[print(i, flush={flush}) for i in range(10**6)]"
+    process = light(body, before="| head -1; exit $PIPESTATUS")
     out, err = process.communicate()
     assert (out, err, process.returncode) == ("0\n", "", 141)
 
@@ -174,7 +179,7 @@ def test_a_narrow_terminal_keeps_the_time_left(width: int) -> None:
         "        p.start -= 1e4; p.update(12.5, 'loss 0.213')\n"
     )
     code = f"{LIGHT}def body():\n    {body}main(body)\n"
-    command = f'unset COLUMNS LINES; stty cols {width}; {sys.executable} -c "$CODE"'
+    command = f'stty cols {width}; {sys.executable} -c "$CODE"'
     done = subprocess.run(
         ["script", "-qec", command, "/dev/null"],
         cwd=ROOT,

@@ -88,9 +88,8 @@ def test_a_run_renamed_under_a_search_goes_on_in_its_place(
     assert trials(moved) == trials(straight)
 
 
-@pytest.mark.parametrize("file", ["supernet/last.ckpt"])
-def test_a_run_renamed_under_its_training_is_not_made_anew(tmp_path: Path, file: str) -> None:
-    run = tmp_path / "run"
+def test_a_run_renamed_under_its_training_is_not_made_anew(tmp_path: Path) -> None:
+    run, file = tmp_path / "run", "supernet/last.ckpt"
     train = ("--width", 4, "--depth", 1, "--epochs", 60, "--threads", 1)
     process = start("train_supernet", run, *train)
     while process.is_alive() and not (run / file).exists():
