@@ -14,7 +14,7 @@ from lanas.errors import UserError
 from supernet import process
 from supernet.api import trusted
 from supernet.cli.settings import TrainSettings
-from supernet.run import write_json
+from supernet.run import lock, write_json
 from tests import own
 from tests.scripts import RETRAIN, SEARCH, answer, refused
 
@@ -230,6 +230,16 @@ def test_of_several_processes_the_first_alone_keeps_copies(
         trusted.keep(TrainSettings(opt=name), run)
         trusted.keep_defaults({"retrain": {"opt": name}}, run)
         assert sorted(path.name for path in run.glob("*")) == kept
+
+
+def test_no_copy_is_kept_where_a_folder_was(tmp_path: Path) -> None:
+    (tmp_path / "my_opt.py").write_text("class Mine: ...\n")
+    run = tmp_path / "run"
+    with lock(run):
+        run.rename(tmp_path / "moved")
+        with pytest.raises(UserError, match="was moved away or removed"):
+            trusted.keep(TrainSettings(opt=f"{tmp_path / 'my_opt.py'}:Mine"), run)
+    assert not run.exists()
 
 
 # -- the user's list -----------------------------------------------------------------------------
