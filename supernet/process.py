@@ -1,6 +1,7 @@
 """Which of several processes this is, and what of the environment is another program's."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -47,6 +48,11 @@ def nodes() -> int:
 def address() -> tuple[str, int]:
     """Host and port by which the processes find each other."""
     return os.environ.get(ADDRESS, "127.0.0.1"), int(os.environ[PORT])
+
+
+def cores() -> int:
+    """How many cores this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 @contextmanager

@@ -124,6 +124,21 @@ def test_two_devices_train_as_one(tmp_path: Path) -> None:
         assert torch.allclose(first[name], tensor, atol=1e-5), name
 
 
+def _train_and_save_threads(folder: Path) -> None:
+    """All numbers of threads that are set, by whomever, while one of two processes trains."""
+    os.environ.pop("OMP_NUM_THREADS", None)
+    asked = list[int]()
+    torch.set_num_threads = asked.append  # type: ignore[assignment]
+    train_toy(folder, 2)
+    (folder / os.environ[RANK]).write_text(f"{asked} {os.environ.get('OMP_NUM_THREADS')}")
+
+
+def test_threads_are_those_that_were_asked_for(tmp_path: Path) -> None:
+    """Lightning sets its own number for processes that train together."""
+    assert_all_end(pair(_train_and_save_threads, tmp_path))
+    assert [(tmp_path / number).read_text() for number in "01"] == ["[1] None", "[1] None"]
+
+
 def _retrain(*argv: object) -> None:
     import retrain
     from supernet.export import formats as export

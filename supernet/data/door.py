@@ -7,7 +7,6 @@ and time, so that the next look takes seconds.
 import hashlib
 import io
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
@@ -22,7 +21,7 @@ from lanas.errors import UserError
 from supernet.data import cache, photos
 from supernet.data.folder import Listing
 from supernet.data.kept import below
-from supernet.process import rank
+from supernet.process import cores, rank
 from supernet.progress import Progress
 
 
@@ -74,7 +73,7 @@ Found = tuple[int, int, int] | str  # digest, width and height; or why it is bro
 def _opened(paths: Sequence[str], new: Sequence[int]) -> Iterator[tuple[int, Found]]:
     """The index of each new file with what was found."""
     chunks = [new[i : i + CHUNK] for i in range(0, len(new), CHUNK)]
-    threads = min(len(chunks), _cores())
+    threads = min(len(chunks), cores())
     progress = Progress("image", len(new), state="opened") if rank() == 0 else nullcontext()
     done = 0
     with photos.quiet(), progress as line:
@@ -87,11 +86,6 @@ def _opened(paths: Sequence[str], new: Sequence[int]) -> Iterator[tuple[int, Fou
                     line.update(done)
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _cores() -> int:
-    """How many this process may use, where the system tells."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _open(paths: Sequence[str], chunk: Sequence[int]) -> list[Found]:

@@ -19,12 +19,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
 from lanas.errors import UserError
-from supernet.process import PORT, RANK
+from supernet.process import PORT, RANK, cores
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 WATCHED = "LANAS_WATCHED"  # set in what `launch` starts, whose standard input is its life line
+THREADS = "OMP_NUM_THREADS"  # of torch, where a process sets none
 GRACE = 1.0  # seconds in which processes that fail together may end before they are ended
 
 # -- starting and watching -----------------------------------------------------------------------
@@ -41,12 +42,14 @@ def launch(command: Sequence[str], count: int) -> None:
         port = free.getsockname()[1]
     processes: list[subprocess.Popen[bytes]] = []
     said: list[BinaryIO] = [tempfile.TemporaryFile() for _ in range(count)]
-    found = {"PYTHONPATH": os.pathsep.join(sys.path)}  # what is imported here is found there
+    given = {"PYTHONPATH": os.pathsep.join(sys.path)}  # what is imported here is found there
+    if THREADS not in os.environ:  # otherwise each would take all cores, where --threads is 0
+        given[THREADS] = str(max(cores() // count, 1))
     try:
         for number in range(count):
             process = subprocess.Popen(
                 command,
-                env=os.environ | found | {RANK: str(number), PORT: str(port), WATCHED: "1"},
+                env=os.environ | given | {RANK: str(number), PORT: str(port), WATCHED: "1"},
                 stdin=subprocess.PIPE,  # closes when this process ends, however it ends
                 stdout=None if number == 0 else subprocess.DEVNULL,
                 stderr=said[number],

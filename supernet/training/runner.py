@@ -62,6 +62,12 @@ class SeveralDevices(DDPStrategy):
     def configure_ddp(self) -> None:
         pass
 
+    def _configure_launcher(self) -> None:
+        """None: the processes are there, and Lightning's sets the threads of each anew.
+
+        By its count of the processes on this machine, whatever --threads said.
+        """
+
 
 class AtomicCheckpoints(TorchCheckpointIO):
     """Checkpoints written aside and renamed, one after the other under the same name."""
@@ -225,9 +231,8 @@ class _Progress(Callback):
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
         part = (index + 1) / trainer.num_training_batches
-        if (
-            self.said and part < 1
-        ):  # a loss is known at the end of an epoch: nothing here waits for the device
+        # A loss is known at the end of an epoch: nothing here waits for the device.
+        if self.said and part < 1:
             self.said.update(trainer.current_epoch + part)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
