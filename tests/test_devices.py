@@ -183,7 +183,7 @@ def test_a_killed_device_ends_the_run_and_the_same_command_goes_on(tmp_path: Pat
     assert process.exitcode == 2, said(run)
     assert said(run).splitlines() == [
         "train_supernet.py: error: the process of device 1 was ended by SIGKILL (by the system, "
-        "where memory ran out); the same command goes on from the last finished epoch"
+        "where memory ran out); the same command goes on from the last checkpoint"
     ]
     assert not any(Path(f"/proc/{device}").exists() for device in devices)
     assert torch.load(checkpoint, weights_only=True)["epoch"] < 7

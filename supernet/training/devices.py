@@ -71,7 +71,7 @@ def launch(command: Sequence[str], count: int) -> None:
         why = " (by the system, where memory ran out)" if sign == signal.SIGKILL else ""
         raise UserError(
             f"the process of device {culprit} was ended by {sign.name}{why}; the same command "
-            "goes on from the last finished epoch"
+            "goes on from the last checkpoint"
         )
     if failed:
         sys.exit(statuses[culprit])

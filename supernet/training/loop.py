@@ -1,7 +1,7 @@
 """The training loop that supernets and single networks share.
 
 `Training` runs the architectures that a strategy names and takes one optimiser step for them;
-`fit` runs it under Lightning, with a checkpoint every epoch from which the same call goes on.
+`fit` runs it under Lightning, with checkpoints from which the same call goes on.
 """
 
 import math
@@ -373,7 +373,7 @@ def check_norms(net: nn.Module, batch_size: int, devices: int) -> None:
 
 
 def fit(module: Training, folder: Path, *, device: str, capture: bool = True) -> None:
-    """Train to the end, from the last finished epoch where `folder` holds one.
+    """Train to the end, from the checkpoint where `folder` holds one.
 
     capture: on a GPU, whether the parts of a step are captured (`supernet.training.capture`). Of
     several devices `supernet.training.devices.launch` started a process each, of which this is
