@@ -4,6 +4,7 @@ A `Supernet` is one network that holds all architectures of a space. The network
 is the same class over a space with one point (`extract`).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -115,7 +116,7 @@ def _whole_numbers(value: object) -> bool:
 # -- the base class ------------------------------------------------------------------------------
 
 
-class Supernet(nn.Module):
+class Supernet(nn.Module, ABC):
     """All networks of a space at once. A family is a subclass with `__init__` and `forward`.
 
     `__init__(space, spec)` builds the modules of all options of `space`, and calls this one first.
@@ -134,13 +135,13 @@ class Supernet(nn.Module):
         super().__init__()
         self.space, self.spec = space, spec
 
+    @abstractmethod
     def forward(self, x: Tensor, arch: Arch | None = None) -> Tensor | tuple[Tensor, Tensor]:
         """Inputs [n, *inputs] to outputs [n, outputs], by the path of `arch` alone.
 
         arch: not needed where the space has one point. With an auxiliary head, in training, the
         outputs and those of the head.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no forward(x, arch)")
 
     # -- inputs --------------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ CHECK = "python -m supernet.rules"
         ([("return Space(", "return dict(")], ("TypeError", "tiny.py line 14", CHECK)),
         ([("nn.Linear(4, spec.outputs)", "nn.Linear(4, 1 // 0)")],
          ("ZeroDivision", "line 24", CHECK)),
+        ([("def forward(", "def run(")], ("`Supernet` of", "has no forward(self, x, arch)")),
         ([("(network.Supernet)", "(list)")], ("needed is a class of supernet.network.Supernet",)),
         ([("return self.head(x.mean((2, 3)))", "return x")], ("rule forward", "at a=", CHECK)),
         ([("arch=None", "y=None, z=None")], ("rule fix", "'arch'", CHECK)),

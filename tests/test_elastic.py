@@ -12,6 +12,7 @@ from supernet.layers.elastic import (
     ElasticLayerNorm,
     ElasticLinear,
     ElasticPositions,
+    Sliced,
 )
 from supernet.layers.norms import estimate_statistics
 from supernet.score.counted import count
@@ -176,3 +177,11 @@ class _Path(nn.Module):
     def forward(self, x: Tensor, arch: tuple[int, ...]) -> Tensor:
         out: Tensor = self.norm(x)
         return out
+
+
+def test_a_layer_that_gives_no_slice_cannot_be_made() -> None:
+    class Mine(Sliced):
+        pass
+
+    with pytest.raises(TypeError, match="slice_of"):
+        Mine()  # type: ignore[abstract]

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import supernet
 from lanas.errors import UserError
-from lanas.space import Space
+from lanas.space import Arch, Space
 from supernet.export.formats import save_weights
 from supernet.network import NetworkSpec, Supernet, spec_from_data
 from supernet.spaces import build, kept
@@ -75,6 +75,9 @@ def test_weight_groups_have_parameters_of_the_network_itself_first() -> None:
             self.scale = nn.Parameter(torch.ones(1))
             self.again = self.parts[0]  # shared: in the first group that has it
             self.head = nn.Linear(2, 2)
+
+        def forward(self, x: Tensor, arch: Arch | None = None) -> Tensor:
+            return x
 
     groups = Net().weight_groups()
     assert {name: len(group) for name, group in groups.items()} == {

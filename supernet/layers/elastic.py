@@ -8,6 +8,7 @@ gradient zero, not None, so that weight decay and momentum move it. That shrinks
 run less often a little more; leading channels are in every slice, and lose nothing by it.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -15,18 +16,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class Sliced(nn.Module):
+class Sliced(nn.Module, ABC):
     """A layer of which a smaller one is a slice: `extract` asks it for the smaller one's tensors.
 
     Comes before torch's class among the bases.
     """
 
+    @abstractmethod
     def slice_of(self, whole: nn.Module) -> dict[str, Tensor]:
         """The tensors of `whole`, a larger layer of this class, that this one has, by name here.
 
         Parameters and buffers of other modules are taken by their names.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no slice_of(whole)")
 
 
 class ElasticConv2d(Sliced, nn.Conv2d):

@@ -64,6 +64,10 @@ def supernet_class(name: str, copy: str | None = None) -> "type[Supernet]":
 
     found: object = family(name, copy).Supernet
     if isinstance(found, type) and issubclass(found, Supernet):
+        if inspect.isabstract(found):
+            raise UserError(
+                f"`Supernet` of {name} has no forward(self, x, arch) (docs/own-space.md)"
+            )
         return found
     if isinstance(found, type) and issubclass(found, nn.Module):
         raise own.first_edition(
