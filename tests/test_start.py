@@ -63,6 +63,10 @@ def test_sampling_weights_decide_what_is_trained(trained: Path, tmp_path: Path) 
         ("--start {run} --width 8", ("--start", "width is 4 there and 8 here")),
         ("--start {run} --seed 7", ("--start", "val", "--seed 0 and --val-fraction 0.2")),
         ("--start {run} --space macro", ("--start", "family is 'nb201' there and 'macro' here")),
+        (
+            "--start {run} --init identity",
+            ("--start takes the weights", "leave out --init identity"),
+        ),
     ],
 )
 def test_what_it_cannot_begin_with(

@@ -131,6 +131,14 @@ class TrainSettings(
     retrain: dict[str, Any] = field(default_factory=dict)
     """defaults of retrain.py for this run"""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.start is not None and self.init != "random":
+            raise UserError(
+                f"--start takes the weights of that run: leave out --init {self.init}; --init "
+                "random drops the recipe's value"
+            )
+
 
 # -- search.py ---------------------------------------------------------------------------------
 
