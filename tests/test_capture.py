@@ -209,6 +209,28 @@ def test_a_part_without_memory_runs_as_it_is(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out.count("run as they are, for memory") == 1
 
 
+def test_a_function_that_cannot_be_captured_is_tried_and_said_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Refusing(Again):
+        tried = 0
+
+        def record(self, *_: Any) -> Any:
+            self.tried += 1
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+    def doubled(x: Tensor) -> tuple[Tensor]:
+        return (2 * x,)
+
+    recorder = Refusing()
+    _, capture = small(recorder)
+    call = capture.function(doubled)
+    for value in range(4):
+        assert call(torch.tensor([value]))[0].item() == 2 * value
+    assert recorder.tried == 1
+    assert capsys.readouterr().out.startswith("doubled is not captured: operation not permitted")
+
+
 def test_classes_that_nobody_knows_are_not_captured() -> None:
     class Mine(nn.Sequential):
         pass

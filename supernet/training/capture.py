@@ -290,7 +290,7 @@ class Capture:
 
     def function(self, run: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
         """A function of tensors without gradients, captured the second time that it is met."""
-        known: dict[Hashable, _Function | None] = {}
+        known: dict[Hashable, Callable[..., tuple[Tensor, ...]] | None] = {}  # None: met once
 
         def call(*given: Tensor) -> tuple[Tensor, ...]:
             key = tuple((x.shape, x.stride(), x.dtype) for x in given)
@@ -298,10 +298,9 @@ class Capture:
                 try:
                     known[key] = _Function(run, given, self.recorder)
                 except RuntimeError as error:
+                    known[key] = run
                     self.say(f"{run.__name__} is not captured: {one_line(error)[:200]}")
-                    del known[key]
-            function = known.setdefault(key, None)
-            return run(*given) if function is None else function(*given)
+            return (known.setdefault(key, None) or run)(*given)
 
         return call
 
