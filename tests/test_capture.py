@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lanas.errors import UserError
-from lanas.space import Arch, as_tuples
+from lanas.space import as_tuples
 from supernet.data.sets import Data, load
 from supernet.network import NetworkSpec, extract
 from supernet.spaces import build
@@ -23,6 +23,7 @@ from supernet.training.loop import Training, fit
 from supernet.training.settings import TrainingSettings
 from supernet.training.strategies import Fair, Sandwich, Single, Strategy, Uniform
 from tests.images import npz
+from tests.training import before_each_pass
 
 SMALL: dict[str, tuple[float, tuple[int, ...]]] = {
     "macro": (4, (2, 2)), "nb201": (4, (1, 1, 1)), "nasnet": (4, (1, 1)), "mbconv": (0.5, (2,) * 5),
@@ -243,23 +244,26 @@ def test_classes_that_nobody_knows_are_not_captured() -> None:
 # -- what a training does beside -----------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("batch", "parts", "steps"),
+    [(24, 1, "4 takes the same steps"), (12, 2, "4 takes the same steps"),
+     (13, 1, "2 takes about the same steps")],
+)  # fmt: skip
 def test_out_of_memory_says_which_batch_fits(
-    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int, parts: int, steps: str
 ) -> None:
     net = network("macro", data)
-    plain = type(net).forward
 
-    def greedy(self: Any, x: Tensor, arch: Arch) -> Any:
+    def greedy(x: Tensor) -> None:
         if len(x) > 7:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return plain(self, x, arch)
 
-    monkeypatch.setattr(type(net), "forward", greedy)
-    settings = TrainingSettings(epochs=1, batch_size=24)
+    before_each_pass(monkeypatch, net, greedy)
+    settings = TrainingSettings(epochs=1, batch_size=batch, accumulate=parts)
     module = Training(net, data, settings, uniform(net), split="train")
     said = (
-        "cpu ran out of memory with a batch of 24 images; 6 fit: --batch-size 6 --accumulate 4 "
-        "takes the same steps"
+        f"cpu ran out of memory with a batch of {batch} images; 6 fit: --batch-size 6 "
+        f"--accumulate {steps}"
     )
     with pytest.raises(UserError, match=said):
         fit(module, tmp_path, device="cpu")

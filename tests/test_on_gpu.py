@@ -20,6 +20,7 @@ from supernet.training.loop import Training, fit
 from supernet.training.settings import TrainingSettings
 from supernet.training.strategies import Fair, Sandwich, Single, Strategy, Uniform
 from tests.images import npz
+from tests.training import before_each_pass
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
@@ -164,13 +165,11 @@ def test_out_of_memory_in_training_says_which_batch_fits(
     data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     net = network("macro", data)
-    plain = type(net).forward
 
-    def greedy(self: Any, x: Tensor, arch: Arch) -> Any:
+    def greedy(x: Tensor) -> None:
         assert torch.empty(len(x) // 8, 1 << 38, dtype=torch.uint8, device="cuda").numel() >= 0
-        return plain(self, x, arch)
 
-    monkeypatch.setattr(type(net), "forward", greedy)
+    before_each_pass(monkeypatch, net, greedy)
     with pytest.raises(UserError, match=r"ran out of memory with a batch of 24 images; 6 fit"):
         train(net, data, tmp_path, Uniform(net.space), captured=True, batch_size=24)
 

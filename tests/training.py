@@ -1,9 +1,11 @@
 """A training of a second, whose result several ways of running it have to share."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -34,6 +36,19 @@ class Two(Uniform):
 
     def sample(self, rng: np.random.Generator) -> list[Arch]:
         return [*super().sample(rng), *super().sample(rng)]
+
+
+def before_each_pass(
+    patch: pytest.MonkeyPatch, net: nn.Module, call: Callable[[Tensor], object]
+) -> None:
+    """Call something with the images before each forward pass of the network's class."""
+    plain = type(net).forward
+
+    def forward(self: Any, x: Tensor, arch: Arch) -> Any:
+        call(x)
+        return plain(self, x, arch)
+
+    patch.setattr(type(net), "forward", forward)
 
 
 def train_toy(folder: Path, devices: int, *, teacher: Any = None, **settings: Any) -> nn.Module:

@@ -115,8 +115,8 @@ def clip(gradients: Sequence[Tensor], most: float) -> None:
 
 def advice(module: "Training", batch: tuple[Tensor, Tensor], archs: list[Arch]) -> str:
     """What to do where a batch does not fit: the largest half, quarter, ... that does, tried."""
-    count = module.devices
-    each = len(batch[0]) // module.settings.accumulate
+    count, before = module.devices, module.settings.accumulate
+    each = len(batch[0])
     size = each // 2
     while size >= 2:
         try:
@@ -124,9 +124,7 @@ def advice(module: "Training", batch: tuple[Tensor, Tensor], archs: list[Arch]) 
         except torch.OutOfMemoryError:
             size //= 2
             continue
-        parts = each // size * module.settings.accumulate
-        return (
-            f"{size * count} fit: --batch-size {size * count} --accumulate {parts} takes the same "
-            "steps"
-        )
+        parts = each // size * before
+        steps = "the same steps" if parts * size == before * each else "about the same steps"
+        return f"{size * count} fit: --batch-size {size * count} --accumulate {parts} takes {steps}"
     return "no smaller batch fits either; take a smaller --width or smaller images"
