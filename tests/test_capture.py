@@ -269,6 +269,34 @@ def test_out_of_memory_says_which_batch_fits(
         fit(module, tmp_path, device="cpu")
 
 
+@pytest.mark.parametrize(
+    ("opt", "settings"),
+    [("sgd", {"momentum": 0.9, "nesterov": True}), ("sgd", {"momentum": 0.5}), ("sgd", {}),
+     ("adamw", {}), ("adam", {}), ("rmsprop", {})],
+    ids=str,
+)  # fmt: skip
+def test_a_hastened_step_is_that_of_the_optimiser(opt: str, settings: dict[str, Any]) -> None:
+    """Two groups, a path that takes some of the weights, and a rate that changes."""
+    kinds: dict[str, Any] = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW,
+                             "adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}  # fmt: skip
+    moved = []
+    for hastened in (False, True):
+        generator = torch.Generator().manual_seed(0)
+        weights = [nn.Parameter(torch.randn(3, 2, generator=generator)) for _ in range(4)]
+        groups = [{"params": weights[:2], "weight_decay": 0.1}, {"params": weights[2:], "lr": 0.2}]
+        made = kinds[opt](groups, lr=0.1, **settings)
+        step = steps.hasten(made) if hastened else made.step
+        for number in range(6):
+            for index, p in enumerate(weights):
+                p.grad = None
+                if (index + number) % 3:
+                    p.grad = torch.randn(3, 2, generator=generator)
+            made.param_groups[0]["lr"] = 0.1 / (1 + number)
+            step()
+        moved.append(torch.stack([p.detach() for p in weights]))
+    assert torch.allclose(*moved, atol=1e-6)
+
+
 def test_an_operation_that_is_not_deterministic_is_one_line(
     data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
