@@ -14,8 +14,9 @@ A step is augmentation, forward, loss, backward, clipping and SGD; Lightning's b
 for all, is left out. A score is a forward pass over val in evaluation mode; recalibration, and the
 score with it (`search.py`, default number of images), are named apart, over one forward pass of
 the extracted network over val. Ratios are of pairs that ran after one another: the median and the
-quartiles over all architectures and repeats. On the processor one thread, and its own time rather
-than the clock's, so that other work on the machine counts less; on a GPU the clock, synchronised.
+quartiles over all architectures and repeats. One thread, and the time of this process rather than
+the clock's, so that other work on the machine counts less. This is for a processor; on a GPU, and
+with --captured, steps and scores stand beside captured networks (throughput_gpu.py).
 """
 
 import os
@@ -48,7 +49,6 @@ from supernet.score.extremes import extremes
 from supernet.score.inherited import SupernetEvaluator, score
 from supernet.spaces import build, check_inputs, specify
 
-Clock = Callable[[Callable[[], Any]], float]  # how many seconds a call takes
 Times = dict[str, list[float]]  # seconds, of pairs in the same places
 
 # -- masks ---------------------------------------------------------------------------------------
@@ -151,30 +151,15 @@ def _mask_nodes(cell: Any) -> None:
 # -- what is timed -------------------------------------------------------------------------------
 
 
-def clock(device: str) -> Clock:
-    """Seconds of a call: of this process on the processor, by the clock on a GPU."""
-
-    def on_gpu(call: Callable[[], Any]) -> float:
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        call()
-        torch.cuda.synchronize()
-        return time.perf_counter() - start
-
-    def on_processor(call: Callable[[], Any]) -> float:
-        start = time.process_time()
-        call()
-        return time.process_time() - start
-
-    return on_processor if device == "cpu" else on_gpu
+def seconds(call: Callable[[], Any]) -> float:
+    """Seconds of this process that a call takes."""
+    start = time.process_time()
+    call()
+    return time.process_time() - start
 
 
 def race(
-    contenders: dict[str, Callable[[], Any]],
-    repeats: int,
-    rng: np.random.Generator,
-    seconds: Clock,
-    times: Times,
+    contenders: dict[str, Callable[[], Any]], repeats: int, rng: np.random.Generator, times: Times
 ) -> None:
     """Run all contenders once, then `repeats` times in random order; add their times to `times`."""
     for call in contenders.values():
@@ -215,11 +200,11 @@ def scorer(
 
 def measure(name: str, data: Data, args: argparse.Namespace) -> dict[str, Times]:
     """Times by what is timed and by who runs it."""
-    rng, seconds = np.random.default_rng(args.seed), clock(args.device)
+    rng = np.random.default_rng(args.seed)
     spec = specify(name, data.shape, data.task.outputs, args.width, args.depth)
     check_inputs(spec)
     torch.manual_seed(args.seed)
-    net = build(spec).to(args.device)
+    net = build(spec)
     space = net.space
     archs = as_tuples(space.canonical(space.sample(rng, args.archs)))
     _place(net)
@@ -243,18 +228,18 @@ def measure(name: str, data: Data, args: argparse.Namespace) -> dict[str, Times]
 
         for what, made in (("step", step), ("score", scoring)):
             contenders = {"supernet": made(net, arch), "extracted": made(alone)}
-            race(contenders, args.repeats, rng, seconds, times[what])
+            race(contenders, args.repeats, rng, times[what])
             if number < args.masks and masks is not None:
                 # Its time is that of any architecture; of the largest no edge is left out.
                 contenders = {"supernet": made(net, arch), "masks": made(masks.net, full)}
-                race(contenders, 1, rng, seconds, times[f"{what}, masks"])
+                race(contenders, 1, rng, times[f"{what}, masks"])
         if number < args.whole:
             whole: dict[str, Callable[[], Any]] = {
                 "plain forward": scorer(alone, data, val, None),
                 "recalibration": lambda arch=arch: _recalibrate(evaluator, arch),  # type: ignore[misc]
                 "whole score": lambda arch=arch: evaluator.score(arch),  # type: ignore[misc]
             }
-            race(whole, 1, rng, seconds, times["val"])
+            race(whole, 1, rng, times["val"])
     return times
 
 
@@ -320,11 +305,11 @@ def main() -> None:
                     val_fraction=args.val_fraction)  # fmt: skip
 
     if args.captured or args.device != "cpu":
-        sizes = {"mbconv": 224 if args.device != "cpu" else None}
+        sizes = {"mbconv": 224} if args.device != "cpu" else {}
         throughput_gpu.main(lambda name: loaded(sizes.get(name, args.image_size)), args)
         return
     data = loaded(args.image_size)
-    table = Table(title=f"{data.name}, {data.shape}, {args.device}, batch {args.batch}")
+    table = Table(title=f"{data.name}, {data.shape}, processor, batch {args.batch}")
     for column in ("space", "what", "", "ms", "over", "ms", "ratio", "quartiles", "pairs"):
         table.add_column(column, justify="right" if column in ("ms", "ratio", "pairs") else "left")
     for name in args.spaces:
