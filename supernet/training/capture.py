@@ -188,7 +188,7 @@ class Part:
         if recorder.anew:  # it has run; of a graph nothing has
             for tensor, kept in zip(state, before, strict=True):
                 tensor.data.copy_(kept)  # of a pass that is not through its backward pass yet, too
-        if not recorder.anew:
+        else:
             outputs.clear()  # what was saved for the backward pass is the pool's again
 
 

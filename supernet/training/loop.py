@@ -335,7 +335,7 @@ class Training(pl.LightningModule):
         average([buffer for buffer in self.net.buffers() if buffer.is_floating_point()])
         for metric in self.measured:
             self.log(self.task.metric, metric.compute().float())
-        if self.capture is not None and not self.captured:
+        if self.capture is not None and self.capture.count and not self.captured:
             self.captured = self.capture.count
             _say(self.capture.summary())
         state = self.net.state_dict()
