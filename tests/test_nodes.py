@@ -11,7 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from supernet.api import common
 from supernet.cli import main as cli
+from supernet.cli.settings import TrainSettings
+from supernet.process import address, rank, undisturbed
+from supernet.training.nodes import join
+from supernet.training.runner import OwnProcesses
 from tests import scripts
 from tests.scripts import answer
 
@@ -147,3 +152,21 @@ def test_a_batch_is_shared_by_all_nodes(tmp_path: Path, monkeypatch: pytest.Monk
     done = answer("train_supernet", tmp_path / "run", "--nodes", 2, "--batch-size", 33)
     assert done.status == 2 and "--batch-size 33 cannot be shared equally" in done.err
     assert "--nodes 2" in done.err
+
+
+def test_a_process_takes_the_device_of_its_number_on_its_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The last of two machines of two: the fourth of all, the second there."""
+    monkeypatch.setattr(os, "environ", os.environ | {})
+    last = {"SLURM_NTASKS": "4", "SLURM_NTASKS_PER_NODE": "2", "SLURM_PROCID": "3",
+            "SLURM_NODEID": "1", "SLURM_LOCALID": "1", "MASTER_PORT": "12345"}  # fmt: skip
+    for name, value in (SLURM | last).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(common, "accelerator", lambda: ("cuda", 2))
+    with undisturbed():
+        join(2, 2)
+        assert address() == ("127.0.0.1", 12345)
+        found = OwnProcesses()
+        assert (rank(), found.local_rank(), found.node_rank()) == (3, 1, 1)
+        assert common.device(TrainSettings(nodes=2, devices=2)) == "cuda:1"
