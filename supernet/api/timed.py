@@ -70,10 +70,15 @@ def of_device(
     limit: float | None,
 ) -> Told:
     """The latency or energy of a device: read, measured, or as it was when the search began."""
+    kept = folder.fit(name)
     if name == "latency" and args.latency_table:
         told = _of_table(args, supernet, macs)
+    elif kept.is_file():
+        told = _gone_on(name, args, supernet, kept, device)
     else:
-        told = _of_machine(name, run, args, supernet, folder, macs, device)
+        clock, measure = meter(name, args, supernet, device)
+        fitted = fitted_to(run, name, supernet, clock, measure, macs, args.latency_archs)
+        told = Told(fitted.cost, fitted, measure)
     if told.fitted is not None:
         common.say(str(told.fitted))
         _judge(told.fitted, limit, args.inexact_budget)
@@ -130,30 +135,23 @@ def _of_table(args: SearchSettings, supernet: "Supernet", macs: Cost) -> Told:
 # -- this machine ------------------------------------------------------------------------------
 
 
-def _of_machine(
-    name: str,
-    run: Run,
-    args: SearchSettings,
-    supernet: "Supernet",
-    folder: SearchFolder,
-    macs: Cost,
-    device: str,
+def _gone_on(
+    name: str, args: SearchSettings, supernet: "Supernet", kept: Path, device: str
 ) -> Told:
+    """The predictions that a search began with; measured is only on the device that it began on."""
     from supernet.score.latency.fitting import load_fit
 
-    clock, measure = meter(name, args, supernet, device)
-    kept = folder.fit(name)
-    if kept.is_file():
-        fitted = load_fit(kept, supernet.space)
-        if fitted.clock != clock:
-            common.say(
-                f"{kept} is of another device than this one ({clock}): the search goes on with its "
-                "predictions, and measures nothing here; --tag NAME begins one for this device"
-            )
-            return Told(fitted.cost, fitted)
-        return Told(fitted.cost, fitted, measure)
-    fitted = fitted_to(run, name, supernet, clock, measure, macs, args.latency_archs)
-    return Told(fitted.cost, fitted, measure)
+    fitted = load_fit(kept, supernet.space)
+    try:
+        clock, measure = meter(name, args, supernet, device)
+    except UserError as error:  # an engine or a counter that this machine lacks
+        why = str(error)
+    else:
+        if fitted.clock == clock:
+            return Told(fitted.cost, fitted, measure)
+        why = f"{kept} is of another device than this one ({clock}; --tag NAME begins one for it)"
+    common.say(f"{why}: the search goes on with its predictions, and measures nothing here")
+    return Told(fitted.cost, fitted)
 
 
 def meter(
