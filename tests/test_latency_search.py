@@ -11,9 +11,11 @@ import pytest
 import supernet
 from lanas.errors import UserError
 from lanas.events import read_search
-from lanas.space import Arch
+from lanas.space import Arch, arch_id, as_tuples
+from supernet import spaces
 from supernet.api import timed
 from supernet.runs import searches
+from supernet.score.latency import design
 from supernet.score.latency.clock import Clock
 from supernet.spaces import nb201
 from tests.scripts import answer
@@ -88,6 +90,8 @@ def test_no_reported_network_exceeds_its_budget_by_its_own_figure(
     asked = device.asked
     assert supernet.search(fresh, max_latency=5, **SEARCH).over == found.over
     assert device.asked == asked
+    Device(figure, "another").plug(monkeypatch)  # which measures nothing, and forgets nothing
+    assert supernet.search(fresh, max_latency=5, **SEARCH).over == found.over
 
 
 def test_a_front_is_measured_and_what_is_over_gives_way_to_the_next(
@@ -197,6 +201,44 @@ def test_energy_is_a_cost_like_latency(fresh: Path, monkeypatch: pytest.MonkeyPa
         assert trial.measured["energy"] == pytest.approx(10 * sum_of(trial.arch), rel=1e-3)
         assert trial.measured["energy"] <= 60
     assert json.loads((fresh / "search" / "energy.json").read_text())["cost"]["unit"] == "mJ"
+
+
+def test_a_search_goes_on_where_its_meter_is_not(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def none(*_: Any) -> None:
+        raise UserError("energy: no counter")
+
+    Device(sum_of).plug(monkeypatch)
+    settings = SEARCH | {"max_energy": 6}
+    supernet.search(fresh, **settings | {"trials": 2})
+    monkeypatch.setattr(timed, "meter", none)
+    trials = supernet.search(fresh, **settings | {"trials": 4}).trials
+    assert "no counter: the search goes on with its predictions" in capsys.readouterr().out
+    assert len(trials) == 4 and all(trial.measured["energy"] <= 6 for trial in trials)
+    assert ["measured_energy" in trial.measured for trial in trials] == [True, True, False, False]
+    with pytest.raises(UserError, match="no counter"):
+        supernet.search(fresh, tag="begun-here", **settings)
+
+
+def test_what_a_table_lacks_has_nothing_measured_twice(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Latency by a table of networks, which tells of few; energy by this machine."""
+    device = Device(sum_of).plug(monkeypatch)
+    net = spaces.build(*spaces.kept(supernet.Run.open(fresh).config["network"], fresh))
+    about = f"1,1,fake 1,a phone,{timed.digest_of_networks(net)}"
+    archs = as_tuples(design.chosen(SPACE, 100))
+    rows = [f"{arch_id(arch)}.onnx,{sum_of(arch)},{about}" for arch in archs]
+    table = fresh / "times.csv"
+    table.write_text("\n".join(["file,ms,batch,threads,engine,device,space", *rows]))
+    limits = {"latency_table": str(table), "max_latency": 6, "max_energy": 6}
+    found = supernet.search(fresh, **limits, **SEARCH | {"trials": 3})
+    assert any("measured_latency" not in trial.measured for trial in found.trials)
+    assert all("measured_energy" in trial.measured for trial in found.trials)
+    assert device.asked == 300 + 3 * 3
+    supernet.search(fresh, **limits, **SEARCH | {"trials": 3})
+    assert device.asked == 300 + 3 * 3
 
 
 def test_a_search_keeps_a_latency_budget_of_a_table(fresh: Path) -> None:

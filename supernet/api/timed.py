@@ -281,8 +281,8 @@ def measure_reported(
     In the place of each of these the next is measured. Figures stay in the measurements, and are
     not taken again.
     """
-    told = [each for each in told if each.measure is not None or each.known]
     limits = {each.cost.name: each.limit for each in told if each.limit is not None}
+    told = [each for each in told if each.measure is not None or each.known]
     over = over_budget(log.trials, limits)
     while told:
         left = [
@@ -299,12 +299,13 @@ def measure_reported(
 
 
 def _measure(told: Sequence[Told], log: SearchLog, number: int, line: Progress, count: int) -> bool:
-    """Measure a trial and keep its figures; False where a table of a device does not have it."""
+    """Measure what a trial lacks and keep it; False where a table of a device does not have it."""
     trial = log.trials[number]
-    found = {each.own_name: each.of(trial.arch) for each in told}
+    lacking = [each for each in told if each.own_name not in trial.measured]
+    found = {each.own_name: each.of(trial.arch) for each in lacking}
     figures = {name: value for name, value in found.items() if value is not None}
     line.update(count)
-    if figures.keys() <= trial.measured.keys():
+    if not figures:
         return False
     known = log.measurements.append(replace(trial, measured=figures | trial.measured))
     log.trials[number] = replace(known, seconds=trial.seconds)
