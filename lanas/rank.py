@@ -10,7 +10,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from lanas.errors import UserError, line_of, plain
 from lanas.events import Searched, read_search
 from lanas.files import read_object, replace_file
 from lanas.scores import Score, make, score_from_file
-from lanas.space import arch_id
+from lanas.space import Arch, arch_id
 from lanas.trials import Trial
 
 
@@ -34,15 +34,18 @@ class Row:
     score: float
 
 
-def ranked(trials: Sequence[Trial], score: Score) -> list[Row]:
+def ranked(
+    trials: Sequence[Trial], score: Score, over: Collection[Arch] = frozenset()
+) -> list[Row]:
     """Trials that have a score, best first; of equals the fewest MACs, then the earliest, first.
 
-    Left out are trials that failed, and those of which what the score needs was not measured.
+    Left out are trials that failed, those of which what the score needs was not measured, and
+    architectures that are `over` a budget.
     """
     rows = [
         Row(number, trial, score(trial.measured))
         for number, trial in enumerate(trials)
-        if trial.error is None
+        if trial.error is None and trial.arch not in over
     ]
     found = [row for row in rows if math.isfinite(row.score)]
     return sorted(found, key=lambda row: (-row.score, row.trial.measured.get("macs", 0.0)))

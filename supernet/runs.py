@@ -59,7 +59,7 @@ def _search(tag: str, folder: Path) -> SearchRow:
     try:
         searched = read_search(folder)
         over = over_budget(searched.trials, limits_of(searched))
-        rows = ranked([t for t in searched.trials if t.arch not in over], searched.score)
+        rows = ranked(searched.trials, searched.score, over)
         score = str(searched.score)
     except (UserError, OSError) as error:
         return SearchRow(tag, error=str(error))

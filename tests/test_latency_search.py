@@ -11,6 +11,7 @@ import pytest
 import supernet
 from lanas.errors import UserError
 from lanas.events import read_search
+from lanas.rank import ranked
 from lanas.space import Arch, arch_id, as_tuples
 from supernet import spaces
 from supernet.api import timed
@@ -90,6 +91,13 @@ def test_no_reported_network_exceeds_its_budget_by_its_own_figure(
     asked = device.asked
     assert supernet.search(fresh, max_latency=5, **SEARCH).over == found.over
     assert device.asked == asked
+    settings = SEARCH | {"check": 9, "check_epochs": 1}
+    supernet.search(fresh, max_latency=5, **settings)
+    plan = json.loads((fresh / "search" / "checks.json").read_text())["checks"]
+    best = {tuple(check["arch"]) for check in plan if check["part"] == "top"}
+    assert best and not best & found.over
+    assert found.over & {row.trial.arch for row in ranked(found.trials, found.score)[:3]}
+
     Device(figure, "another").plug(monkeypatch)  # which measures nothing, and forgets nothing
     assert supernet.search(fresh, max_latency=5, **SEARCH).over == found.over
 

@@ -125,11 +125,13 @@ def checked(
     folder: SearchFolder,
     args: SearchSettings,
     device: str,
+    over: frozenset[Arch],
 ) -> Checked | None:
     """Train alone what `--check` asks for and judge; None where no checks were asked for, ever.
 
     Called under the search's lock, after its trials. What was trained is not trained again. The
-    verdict is kept in the search's folder. UserError where settings are not those of earlier
+    verdict is kept in the search's folder. over: architectures that exceed a budget by their own
+    figure, which are no candidates. UserError where settings are not those of earlier
     checks of this search.
     """
     if args.check is None and not folder.checks.is_file():
@@ -139,13 +141,13 @@ def checked(
     scores = _scores(problem, log, pool)
     pool = [arch for arch, score in zip(pool, scores, strict=True) if np.isfinite(score)]
     scores = scores[np.isfinite(scores)]
+    ranking = [row.trial.arch for row in ranked(log.trials, problem.score, over)]
     if args.check is not None:
-        ranking = [row.trial.arch for row in ranked(log.trials, problem.score)]
         rng = np.random.default_rng(args.seed)
         plan = plans.draw(args.check, pool, scores, ranking, rng, kept.plan)
         kept = _train(run, folder, args, device, kept, replace(kept, pool=pool, plan=plan))
     alone = Alone([run.checks(key) for key in kept.keys])
-    found = _judged(run, problem, log, kept, scores, alone)
+    found = _judged(run, problem, log, kept, scores, alone, len(ranking))
     if found.correction.used != OWN:
         write_json(folder.corrected, found.correction.score.to_data())
     else:
@@ -221,7 +223,13 @@ def _scores(problem: Problem, log: SearchLog, archs: Sequence[Arch]) -> Floats:
 
 
 def _judged(
-    run: Run, problem: Problem, log: SearchLog, plan: Plan, pool_scores: Floats, alone: Alone
+    run: Run,
+    problem: Problem,
+    log: SearchLog,
+    plan: Plan,
+    pool_scores: Floats,
+    alone: Alone,
+    searched: int,
 ) -> Checked:
     trials = [alone.of(check.arch) for check in plan.plan]
     there = [
@@ -238,7 +246,7 @@ def _judged(
         {name: np.array([t.measured[name] for _, t in there]) for name in PLAIN},
         weights=plans.weights([check for check, _ in there], plan.pool, pool_scores),
         top=np.array([check.part == "top" for check, _ in there], dtype=bool),
-        searched=len(ranked(log.trials, problem.score)),
+        searched=searched,
     )
     epochs = int(plan.schedule["epochs"])
     short, number = _short(run, dict(zip(archs, truth.tolist(), strict=True)), problem)

@@ -8,7 +8,7 @@ from lanas.space import Arch, arch_id, as_tuples
 from supernet.api import common
 from supernet.api.timed import digest_of_networks
 from supernet.progress import Progress, duration
-from supernet.run import Run, atomic, write_json
+from supernet.run import Run, atomic, read_json, write_json
 
 SCRIPT = "time_networks.py"
 
@@ -70,8 +70,8 @@ def _best(run: Run, tag: str, best: int) -> list[Arch]:
     from supernet.api.searching import exceeding, told
 
     trials, score = told(run, tag)
-    over = exceeding(run, tag)
-    found = [row.trial.arch for row in ranked(trials, score) if row.trial.arch not in over][:best]
+    rows = ranked(trials, score, exceeding(run, tag))
+    found = [row.trial.arch for row in rows[:best]]
     if not found:
         raise UserError(f"{run.search(tag).trials} has no trial with a score")
     return found
@@ -79,8 +79,6 @@ def _best(run: Run, tag: str, best: int) -> list[Arch]:
 
 def _same(out: Path, about: dict[str, object]) -> None:
     """UserError where a folder holds a plan of other networks."""
-    from supernet.run import read_json
-
     if not (out / "plan.json").is_file():
         return
     kept = read_json(out / "plan.json")

@@ -94,7 +94,7 @@ def _of_search(run: Run, arch: str, space: Space, search_tag: str, score: str | 
         return [log[int(arch)].arch]
     count = int(arch.partition(":")[2] or 1)
     over = exceeding(run, search_tag)
-    rows = [row for row in ranked(log, by) if row.trial.arch not in over]
+    rows = ranked(log, by, over)
     handed = handed_on(space, log, by, count, by=rows)
     if handed and handed[0].number != rows[0].number:
         first = handed[0]

@@ -58,7 +58,7 @@ class Found:
     @property
     def ranking(self) -> list[Row]:
         """Trials with their numbers and scores, best first; without failed ones and `over`."""
-        return [r for r in ranked(self.trials, self.score) if r.trial.arch not in self.over]
+        return ranked(self.trials, self.score, self.over)
 
     @property
     def best(self) -> Arch:
@@ -170,7 +170,7 @@ def search(run: str | Path | Run, **settings: Any) -> Found:
             over = measure_reported(problem.told, optimiser, log, problem.score)
         if (learned := optimiser.learned()) is not None:
             write_json(folder.tree, learned)
-        judged = checked(run, problem, log, folder, args, ready.device)
+        judged = checked(run, problem, log, folder, args, ready.device, over)
     about = folder, problem.space, log.trials, problem.score, optimiser
     return Found(*about, over, problem.told, judged)
 

@@ -318,8 +318,7 @@ def reported(
     """The numbers of the best trials within their budgets, or of the front."""
     if optimiser.history.points.shape[1] > 1:
         return front_within(trials, optimiser, over)
-    rows = [row for row in ranked(trials, score) if row.trial.arch not in over]
-    return [row.number for row in rows[:REPORTED]]
+    return [row.number for row in ranked(trials, score, over)[:REPORTED]]
 
 
 def front_within(trials: Sequence[Trial], optimiser: Optimiser, over: frozenset[Arch]) -> list[int]:
