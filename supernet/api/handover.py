@@ -38,8 +38,7 @@ from supernet.provenance import commit, utc, versions
 from supernet.run import NetworkFolder, Run, atomic, write_json
 from supernet.score import inherited
 from supernet.score.counted import count
-from supernet.score.latency import measure
-from supernet.score.latency.clock import clock_of, time_file
+from supernet.score.latency.clock import clock_of, time_eager, time_file
 from supernet.spaces import own
 
 if TYPE_CHECKING:
@@ -165,7 +164,7 @@ def timed(
     if "onnx" not in forms.names:
         net.to(device)
         engine = {"engine": "torch, eager", "version": torch.__version__, "device": str(device)}
-        times = {f"batch {n}": measure(net, shape, n) for n in (1, 64)}
+        times = {f"batch {n}": time_eager(net, shape, n) for n in (1, 64)}
         return {**engine, "threads": threads, **times}
     clock = clock_of("onnxruntime", "cpu", threads, 1)
     found = {"engine": "ONNX Runtime", "version": clock.version, "device": clock.device}

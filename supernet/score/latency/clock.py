@@ -126,6 +126,27 @@ def time_file(
     return min(found, key=lambda figures: figures["median_ms"])
 
 
+@torch.inference_mode()
+def time_eager(net: Supernet, shape: Sequence[int], batch: int) -> dict[str, float]:
+    """Milliseconds of a network by torch in eager mode, where it is: median and quartiles.
+
+    shape: of an image. For a network of which no file is written.
+    """
+    device = next(net.parameters()).device
+    images = torch.zeros(batch, *shape, device=device).to(memory_format=torch.channels_last)
+    training = net.training
+    net.eval()
+
+    def once() -> None:
+        net(images)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    times = burst(once, alone=False, warmup=5, least=30, seconds=0)
+    net.train(training)
+    return quartiles(times)
+
+
 # -- architectures -----------------------------------------------------------------------------
 
 Runs = Callable[[], object]  # a forward pass of one network
