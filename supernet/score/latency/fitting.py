@@ -5,8 +5,9 @@ told by architectures that the fit has not seen. No weight is negative: no optio
 faster than its absence. Noise is one-sided, which is why each figure is the least of several.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
@@ -25,6 +26,7 @@ RIDGES = (1e-3, 0.3)  # of what each option weighs; more holds options of few fi
 PASSES, HUBER = 2, 2.0  # of the fit; deviations from which an error counts in proportion
 STEEPEST = 4.0  # times the median's weight that the smallest figures have, at most
 PAIRS = (2, 6)  # pairs of choices that are tried beside single ones
+EVEN = 3.0  # figures of a pair of options, up to which half of their mean is taken for chance
 GAIN = 0.95  # a form with more columns has to be off by this much less
 RESAMPLED = 2000  # for the interval of the median error
 ADVISED, REFUSED = 0.10, 0.25  # median error from which something has to be done
@@ -83,13 +85,11 @@ def fit(
             f"{name}: no network with {choice}={option} was measured ({len(missing)} such "
             "options); what it costs is not known: measure more networks"
         )
-    weight = np.arange(len(archs)) % FOLDS
-    predicted = np.zeros(len(archs))
-    for fold in range(FOLDS):
-        here = weight == fold
-        best = _best(space, archs[~here], figures[~here], macs)
-        predicted[here] = best.fitted(space, archs[~here], figures[~here])(space, archs[here])
-    error = np.abs(predicted / figures - 1)
+
+    def anew(some: Archs, theirs: Floats) -> Cost:
+        return _best(space, some, theirs, macs).fitted(space, some, theirs)
+
+    error = np.abs(_held_out(space, archs, figures, anew) / figures - 1)
     best = _best(space, archs, figures, macs)
     cost = best.fitted(space, archs, figures, name, unit)
     return Fit(
@@ -155,7 +155,7 @@ class Form:
         rows = self.columns(space, archs)
         free = np.zeros(rows.shape[1], bool)  # what no ridge holds: the base and the shares
         free[0] = True
-        free[rows.shape[1] - len(self.shares) :] = len(self.shares) > 0
+        free[rows.shape[1] - len(self.shares) :] = True
         held = np.diag(np.where(free, 1e-6, np.sqrt(self.ridge)))
         scale = typical / np.maximum(figures, typical / STEEPEST)
         trust = np.ones(len(figures))
@@ -184,9 +184,10 @@ def _largest(terms: Sequence[Term]) -> float:
 
 def _best(space: Space, archs: Archs, figures: Floats, macs: Cost | None) -> Form:
     """The form of least error by cross-validation, a simple one unless another is better."""
-    single = Form(), Form(ridge=RIDGES[1])
-    best = min(single, key=lambda form: _error_of(space, form, archs, figures))
-    least = _error_of(space, best, archs, figures)
+    single = [Form(ridge=ridge) for ridge in RIDGES]
+    errors = [_error_of(space, form, archs, figures) for form in single]
+    least = min(errors)
+    best = single[errors.index(least)]
     for form in _larger(space, archs, figures, macs, best):
         if (error := _error_of(space, form, archs, figures)) < GAIN * least:
             best, least = form, error
@@ -229,9 +230,6 @@ def _interacting(space: Space, archs: Archs, left: Floats) -> tuple[tuple[int, i
     return tuple(pair for _, pair in explained)
 
 
-EVEN = 3.0  # figures of a pair of options, up to which half of their mean is taken for chance
-
-
 def _covered(space: Space, groups: Sequence[tuple[int, ...]], archs: Archs) -> bool:
     """Whether a table of these groups would be known wherever networks of the pool look.
 
@@ -245,12 +243,20 @@ def _covered(space: Space, groups: Sequence[tuple[int, ...]], archs: Archs) -> b
 
 def _error_of(space: Space, form: Form, archs: Archs, figures: Floats) -> float:
     """The mean relative error of a form by cross-validation; one above 0.5 counts as that."""
+    found = _held_out(space, archs, figures, partial(form.fitted, space))
+    return float(np.minimum(np.abs(found / figures - 1), 0.5).mean())
+
+
+def _held_out(
+    space: Space, archs: Archs, figures: Floats, fitted: Callable[[Archs, Floats], Cost]
+) -> Floats:
+    """Each figure [n] as it is predicted by what is `fitted` to the other folds."""
     fold = np.arange(len(archs)) % FOLDS
     found = np.zeros(len(archs))
     for left_out in range(min(FOLDS, len(archs))):
         here = fold == left_out
-        found[here] = form.fitted(space, archs[~here], figures[~here])(space, archs[here])
-    return float(np.minimum(np.abs(found / figures - 1), 0.5).mean())
+        found[here] = fitted(archs[~here], figures[~here])(space, archs[here])
+    return found
 
 
 # -- on disk -----------------------------------------------------------------------------------
