@@ -193,16 +193,14 @@ def fitted_to(
     archs: how many are measured; None for as many as the space needs.
     """
     from supernet.score.latency import design
-    from supernet.score.latency.fitting import fit, load_fit, save_fit
+    from supernet.score.latency.fitting import fit, save_fit
     from supernet.score.latency.measuring import Figures, measured
 
     count = design.number(supernet.space, archs)
     kept = run.figures(name, clock.key).with_suffix(".json")
-    if kept.is_file():
-        fitted = load_fit(kept, supernet.space)
-        if fitted.clock == clock and (archs is None or fitted.measured >= archs):
-            return fitted
-    elif any(kept.parent.glob("*.json")):
+    if (fitted := _of_clock(kept, supernet, clock, archs)) is not None:
+        return fitted
+    if not kept.is_file() and any(kept.parent.glob("*.json")):
         common.say(f"this run has its {name} of another device, engine or batch; now of {clock}")
     chosen = design.chosen(supernet.space, count)
     figures = measured(
@@ -219,6 +217,17 @@ def fitted_to(
     return fitted
 
 
+def _of_clock(kept: Path, supernet: "Supernet", clock: "Clock", archs: int | None) -> "Fit | None":
+    """The run's fit to this clock, of as many networks as are asked for; None without one."""
+    from supernet.score.latency.fitting import load_fit
+
+    if not kept.is_file():
+        return None
+    fitted = load_fit(kept, supernet.space)
+    enough = archs is None or fitted.measured >= archs
+    return fitted if fitted.clock == clock and enough else None
+
+
 def without_fit(
     run: Run, args: SearchSettings, device: str, wanted: Sequence[str]
 ) -> dict[str, float]:
@@ -227,27 +236,30 @@ def without_fit(
     wanted: costs that the search has to do with.
     """
     from supernet import spaces
-    from supernet.score.latency import design
+    from supernet.score.latency import design, measuring
 
-    names = [name for name in wanted if name == "energy" or not args.latency_table]
-    found = {}
-    for name in names:
+    found: dict[str, float] = {}
+    for name in wanted:
+        by_table = name == "latency" and args.latency_table
+        if by_table or run.search(args.tag).fit(name).is_file():
+            continue
         supernet = spaces.build(
             *spaces.kept(run.config["network"], run.path, trust=run.trust)
         ).eval()
         clock, measure = meter(name, args, supernet, device)
-        kept = run.search(args.tag).fit(name), run.figures(name, clock.key).with_suffix(".json")
-        if any(path.is_file() for path in kept):
+        kept = run.figures(name, clock.key).with_suffix(".json")
+        if _of_clock(kept, supernet, clock, args.latency_archs) is not None:
             continue
-        seconds = []
-        for arch in as_tuples(design.chosen(supernet.space, 4)):
+
+        def one(arch: Arch, _: int, measure: Callable[[Arch], float] = measure) -> float:
             start = time.perf_counter()
             measure(arch)
-            again = time.perf_counter()
-            measure(arch)
-            seconds.append(again - start + 2 * (time.perf_counter() - again))
-        each = sum(seconds[1:]) / len(seconds[1:])  # the first imports what exports
-        found[name] = each * design.number(supernet.space, args.latency_archs)
+            return time.perf_counter() - start
+
+        count = design.number(supernet.space, args.latency_archs)
+        some = as_tuples(design.chosen(supernet.space, measuring.FIRST))
+        first, again = measuring.seconds_of(some, one)
+        found[name] = count * (first + (measuring.ROUNDS - 1) * again)
     return found
 
 

@@ -23,10 +23,10 @@ def number(space: Space, given: int | None = None) -> int:
 
     By default one and a half times the columns of the encoding, and at least 100.
     """
-    needed = free_columns(space)
-    least = math.ceil(1.2 * needed)
     if given is None:
         return max(LEAST, math.ceil(SHARE * space.width))
+    needed = free_columns(space)
+    least = math.ceil(1.2 * needed)
     if given < least and given < len(pool_of(space)):
         raise UserError(
             f"--latency-archs {given}: space {space.name} has {needed} free columns, which takes "

@@ -17,7 +17,7 @@ from supernet.progress import Progress, duration
 ROUNDS, MOST_ROUNDS = 3, 6  # passes over all architectures; more where figures still fall
 FALLEN, SHARE = 0.01, 0.1  # figures have settled when fewer than a tenth fall by a hundredth
 SECONDS = 2.0  # a network, on average, after which there is no further round
-FIRST = 3  # networks by which the time is told
+FIRST = 4  # networks by which the time is told
 
 Measure = Callable[[Arch], float]  # of an architecture, one figure
 Figure = tuple[Arch, int, float]  # of an architecture in a round
@@ -102,6 +102,17 @@ def measured(
     return figures.least(archs)
 
 
+def seconds_of(archs: Sequence[Arch], one: Callable[[Arch, int], float]) -> tuple[float, float]:
+    """Seconds of a network in the first round and in a later one, by these architectures.
+
+    one: measures an architecture in a round; the seconds that it took. The very first one imports
+    what exports, and counts only where it is alone.
+    """
+    took = [(one(arch, 0), one(arch, 1)) for arch in archs]
+    first, again = np.mean(took[1:] or took, axis=0).tolist()
+    return first, again
+
+
 class _Work:
     """What is left to be measured, and how long it takes."""
 
@@ -131,9 +142,8 @@ class _Work:
         """Measure the first few, and say by them how long all will take."""
         archs = self.archs
         left = [arch for arch in archs if not self.figures.has(arch, 0)]
-        some = left[: FIRST + 1] or list(archs[: FIRST + 1])
-        took = [(self.one(arch, 0), self.one(arch, 1)) for arch in some]
-        first, again = np.mean(took[1:] or took, axis=0)  # the very first one imports what exports
+        some = left[:FIRST] or archs[:FIRST]
+        first, again = seconds_of(some, self.one)
         more = sum(not self.figures.has(a, n) for a in archs for n in range(1, ROUNDS))
         seconds = len(left) * first + more * again
         said = f"{len(archs)} networks in {ROUNDS} rounds, about {duration(seconds)}"
