@@ -51,11 +51,16 @@ def powercap(root: Path, packages: int = 2) -> Path:
     for number in range(packages):
         zone = root / f"intel-rapl:{number}"
         zone.mkdir(parents=True)
+        (zone / "name").write_text(f"package-{number}\n")
         (zone / "energy_uj").write_text("1000000\n")
         (zone / "max_energy_range_uj").write_text("2000000\n")
         part = root / f"intel-rapl:{number}:0"  # the cores, which the package has counted
         part.mkdir()
         (part / "energy_uj").write_text("5")
+    board = root / f"intel-rapl:{packages}"
+    board.mkdir(parents=True)
+    (board / "name").write_text("psys\n")
+    (board / "energy_uj").write_text("7")
     return root
 
 
@@ -63,6 +68,7 @@ def test_rapl_sums_packages_in_millijoules_and_goes_on_after_a_wrap(tmp_path: Pa
     root = powercap(tmp_path)
     meter = Rapl(root)
     (root / "intel-rapl:0" / "energy_uj").write_text("1500000")
+    (root / "intel-rapl:2" / "energy_uj").write_text("1000007")  # which the packages are part of
     assert meter.read() == 500
     (root / "intel-rapl:1" / "energy_uj").write_text("250000")  # 2,000,000 is where it begins anew
     assert meter.read() == 500 + 1250
@@ -87,7 +93,8 @@ def test_the_meter_is_that_of_the_device_that_runs(
     assert meter_of(CLOCK, "cuda:1") == "the processor's"
     assert meter_of(compiled, "cpu") == "the processor's"
     assert meter_of(compiled, "cuda:1") == "that of GPU 1"
-    assert meter_of(Clock("onnxruntime-cuda", "1", "", 1, 1), "cuda") == "that of GPU 0"
+    for device in ("cpu", "cuda", "cuda:1"):  # its provider runs on the first
+        assert meter_of(Clock("onnxruntime-cuda", "1", "", 1, 1), device) == "that of GPU 0"
 
 
 def test_a_gpu_tells_millijoules_or_says_in_one_line_why_not(

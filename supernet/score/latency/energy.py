@@ -38,7 +38,9 @@ class Rapl:
         self.packages = sorted(
             zone
             for zone in root.glob("*-rapl:*")
-            if zone.name.count(":") == 1 and (zone / "energy_uj").exists()
+            if zone.name.count(":") == 1
+            and (zone / "energy_uj").exists()
+            and _name(zone) != "psys"  # the whole board, the packages with it
         )
         if not self.packages:
             raise UserError(
@@ -66,6 +68,14 @@ class Rapl:
                 f"energy: {zone / 'energy_uj'} cannot be read ({one_line(error)}); allow it by "
                 f"sudo chmod a+r {zone / 'energy_uj'}"
             ) from None
+
+
+def _name(zone: Path) -> str:
+    """What the kernel calls a zone, `package-0`; empty where it has no name."""
+    try:
+        return (zone / "name").read_text().strip()
+    except OSError:
+        return ""
 
 
 class Nvml:
@@ -97,12 +107,11 @@ class Nvml:
 
 def meter_of(clock: Clock, device: str) -> Meter:
     """The meter of the device that a clock runs on; UserError where it has none."""
-    on_gpu = clock.engine == "onnxruntime-cuda" or (
-        clock.engine == "torch-compile" and device.startswith("cuda")
-    )
-    if not on_gpu:
-        return Rapl()
-    return Nvml(int(device.partition(":")[2] or 0))
+    if clock.engine == "onnxruntime-cuda":
+        return Nvml(0)  # where its provider runs, whatever the device of torch is
+    if clock.engine == "torch-compile" and device.startswith("cuda"):
+        return Nvml(int(device.partition(":")[2] or 0))
+    return Rapl()
 
 
 def millijoules(run: Runs, meter: Meter, *, seconds: float = SECONDS) -> float:
