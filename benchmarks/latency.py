@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How far predicted latencies are off on this machine's ONNX Runtime.
 
-    python benchmarks/latency.py --out /tmp/latency nb201 macro mbconv
+    python benchmarks/latency.py --out runs/latency nb201 macro mbconv
 
 For each family 300 networks are timed and a sum is fitted, as search.py does it, and 60 fresh
 uniform draws (`--fresh`) are timed and predicted. Every timing is a line on disk: the same command
@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of timings, kept")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    (args.out).mkdir(parents=True, exist_ok=True)
+    args.out.mkdir(parents=True, exist_ok=True)
     rows = []
     for family in args.families:
         (args.out / family).mkdir(exist_ok=True)
