@@ -9,7 +9,7 @@ import numpy as np
 from lanas.optimiser import Optimiser, register
 from lanas.pareto import dominance_counts
 from lanas.pool import Taken
-from lanas.proposers import Improvement, Place, Proposer, kernel_of
+from lanas.proposers import Improvement, Proposer, kernel_of
 from lanas.region import neighbours
 from lanas.settings import AtLeast, OptimiserSettings
 from lanas.space import Arch, Archs, Floats, as_tuples
@@ -161,8 +161,8 @@ class BayesianSearch(Optimiser):
         return self.settings.initial
 
     def guide(self, rng: np.random.Generator) -> Proposer:
-        everywhere = Place(self.pool.region, np.zeros(len(self.history), dtype=np.int64))
-        return Improvement(self.pool, self.history, [everywhere], rng, self._learned())
+        everywhere = [self.pool.everywhere]
+        return Improvement(self.pool, self.history, everywhere, rng, self._learned())
 
     def _learned(self) -> Kernel:
         """The kernel of the first `initial` trials and all full rounds of `relearn`."""

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from lanas.errors import UserError
 from lanas.history import Rows, raw_rewards
 from lanas.optimiser import Optimiser, register
-from lanas.pool import Taken
-from lanas.proposers import Improvement, Place, Proposer, Uniform, kernel_of
+from lanas.pool import Place, Taken
+from lanas.proposers import Improvement, Proposer, Uniform, kernel_of
 from lanas.region import Region
 from lanas.settings import AtLeast, OptimiserSettings
 from lanas.space import Arch, Floats
@@ -70,9 +70,7 @@ class LaNAS(Optimiser):
         self._kernel: Kernel | None = None
         self._kernel_known = 0  # number of trials that the kernel is learned from
         self._routed = Rows((1,), np.float64)  # [n, nodes], the nodes each trial visits
-        self._sides = Rows(
-            (1,), np.bool_
-        )  # [n, nodes], the planes each trial is on the good side of
+        self._sides = Rows((1,), np.bool_)  # [n, nodes], whether it is on a plane's good side
 
     @property
     def initial(self) -> int:
@@ -209,13 +207,13 @@ class Descent:
     def _draw(self, node: int, wide: bool) -> Uniform | Improvement:
         """What proposes the architectures of a node's region."""
         search, pool = self.search, self.search.pool
-        inside = pool.region & region(self.tree, node)
-        self._regions[node] = inside
+        place = Place(pool.region & region(self.tree, node), search.met(node))
+        self._regions[node] = place.region
         if (kernel := search.kernel) is None:
-            return Uniform(pool, inside, self.rng)
-        places = [Place(inside, search.met(node))]
+            return Uniform(pool, place, self.rng)
+        places = [place]
         if search.settings.scope == "both" and node and wide:
-            places.append(Place(pool.region, search.met(0)))
+            places.append(pool.everywhere)
         return Improvement(pool, search.history, places, self.rng, kernel)
 
 

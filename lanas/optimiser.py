@@ -125,7 +125,7 @@ class Optimiser(ABC):
     def proposer(self) -> Proposer:
         """What answers one `ask` in the present state."""
         rng = self.rng
-        uniform = Uniform(self.pool, self.pool.region, rng)
+        uniform = Uniform(self.pool, self.pool.everywhere, rng)
         if len(self.history) < self.initial:
             return uniform
         guided = self.guide(rng)

@@ -7,6 +7,7 @@ sampled by `lanas.region.walk`, and counts as exhausted where walks find nothing
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
@@ -26,12 +27,25 @@ Taken = Mapping[Arch, None]  # asked for and not told, in the order of asking; o
 ENUMERABLE = 100_000  # raw points up to which a space is listed
 CHAINS = 64  # of a walk
 SWEEPS = 16  # of each chain; the first half is for leaving its start
-MOST = 24  # choices of a sweep of a shorter walk, whose states need not forget where it began
+SHORT_SWEEPS, SHORT_MOST = 1, 24  # of a short walk; choices that one of its sweeps draws
 LAST = 4096  # draws of the whole space, without anything unseen, after which it counts as exhausted
 WALKS = 8  # without anything unseen, after which a region counts as exhausted
 FEW_CHAINS, FEW_SWEEPS, FEW_WALKS = 4, 4, 2  # of walks that ask predicates at every step
 FEW = 16  # members of a region whose predicates are asked to begin such a walk
 SEARCHED = 4  # walks whose states predicates are asked of before none counts as allowed
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where to look: a region, and how many of its planes each trial told meets, int [n]."""
+
+    region: Region
+    met: NDArray[np.int64]
+
+    @property
+    def members(self) -> Bools:
+        """Which trials meet all of its planes, [n]."""
+        return np.asarray(self.met == len(self.region.planes))
 
 
 class Pool(ABC):
@@ -65,25 +79,24 @@ class Pool(ABC):
         met: NDArray[np.int64] = self._met.array
         return met
 
+    @property
+    def everywhere(self) -> Place:
+        """All that is inside the budgets."""
+        return Place(self.region, np.zeros(len(self.history), dtype=np.int64))
+
     @abstractmethod
     def unseen(
-        self,
-        region: Region,
-        taken: Taken,
-        rng: np.random.Generator,
-        sweeps: int = SWEEPS,
-        members: Bools | None = None,
+        self, place: Place, taken: Taken, rng: np.random.Generator, short: bool = False
     ) -> Archs:
         """Distinct canonical architectures of a region, neither told nor taken: [n, choices].
 
         All where the space is listed, some where it is walked; none where there are no more. Each
-        may be proposed if `admits` says so. members: which trials meet the region's planes, bool
-        [n], where that is known.
+        may be proposed if `admits` says so. short: whether a walk need not forget where it began.
         """
 
     @abstractmethod
     def unseen_where_few_hold(
-        self, region: Region, taken: Taken, rng: np.random.Generator
+        self, place: Place, taken: Taken, rng: np.random.Generator
     ) -> Archs:
         """As `unseen`, where hardly anything meets the predicates; what comes meets them.
 
@@ -166,21 +179,16 @@ class Listed(Pool):
         super().catch_up()
 
     def unseen(
-        self,
-        region: Region,
-        taken: Taken,
-        rng: np.random.Generator,
-        sweeps: int = SWEEPS,
-        members: Bools | None = None,
+        self, place: Place, taken: Taken, rng: np.random.Generator, short: bool = False
     ) -> Archs:
-        free = self._free & region.planes.contains(self._phi)  # the budgets are met
+        free = self._free & place.region.planes.contains(self._phi)  # the budgets are met
         free[self._rows(taken)] = False
         return self._archs[free]
 
     def unseen_where_few_hold(
-        self, region: Region, taken: Taken, rng: np.random.Generator
+        self, place: Place, taken: Taken, rng: np.random.Generator
     ) -> Archs:
-        return self.unseen(region, taken, rng)
+        return self.unseen(place, taken, rng)
 
     def inside(self, archs: Archs, region: Region) -> Bools:
         rows = self._rows(as_tuples(archs))
@@ -217,25 +225,21 @@ class Walked(Pool):
         self._starts_phi = space.encode(self._starts)
 
     def unseen(
-        self,
-        region: Region,
-        taken: Taken,
-        rng: np.random.Generator,
-        sweeps: int = SWEEPS,
-        members: Bools | None = None,
+        self, place: Place, taken: Taken, rng: np.random.Generator, short: bool = False
     ) -> Archs:
+        region = place.region
         if not len(region):
-            for count in (*[CHAINS] * WALKS, LAST):
+            for count in (CHAINS, LAST):
                 found = self.new(self.space.sample(rng, count), region, taken)
                 if len(found):
-                    return found
+                    break
             return found
-        starts = self._members(region, members)
+        starts = self._members(place)
         if not len(starts):
             return starts
         states = starts[rng.integers(len(starts), size=CHAINS)][None]
+        sweeps, most = (SHORT_SWEEPS, SHORT_MOST) if short else (SWEEPS, None)
         for _ in range(WALKS):
-            most = None if sweeps == SWEEPS else MOST
             states = walk(self.space, region, states[-1], rng, sweeps, most=most)
             found = self.new(np.concatenate(states[sweeps // 2 :]), region, taken)
             if len(found):
@@ -243,9 +247,9 @@ class Walked(Pool):
         return starts[:0]
 
     def unseen_where_few_hold(
-        self, region: Region, taken: Taken, rng: np.random.Generator
+        self, place: Place, taken: Taken, rng: np.random.Generator
     ) -> Archs:
-        members = self._members(region)
+        region, members = place.region, self._members(place)
         members = np.concatenate([members[:FEW], rng.permutation(members)[:FEW]])
         starts = members[self._answers(members)]
         if not len(starts):
@@ -295,11 +299,8 @@ class Walked(Pool):
             "budgets meets the predicates; raise them"
         )
 
-    def _members(self, region: Region, members: Bools | None = None) -> Archs:
+    def _members(self, place: Place) -> Archs:
         """What is known to lie in a region inside the budgets: [n, choices]."""
-        planes = region.planes  # the budgets are met
-        if members is None:
-            members = planes.contains(self.history.encodings)
-        inside = members & (self.budgets_met == len(self.region.budgets))
-        starts = self._starts[planes.contains(self._starts_phi)]
+        inside = place.members & (self.budgets_met == len(self.region.budgets))
+        starts = self._starts[place.region.planes.contains(self._starts_phi)]
         return np.concatenate([starts, self.history.archs[inside]])

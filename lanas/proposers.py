@@ -5,16 +5,13 @@ Once it has answered None it does so for the rest of that `ask`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lanas.costs import Bools
 from lanas.history import History
-from lanas.pool import Pool, Taken
-from lanas.region import Region, neighbours
+from lanas.pool import Place, Pool, Taken
+from lanas.region import neighbours
 from lanas.space import Arch, Archs, as_tuples
 from lanas.surrogate import Believer, Kernel, Process, fit, learn_kernel, pick
 
@@ -23,7 +20,6 @@ Proposer = Callable[[Taken], Arch | None]  # neither told nor taken; None where 
 LEARNED = 200  # trials that the Gaussian process is fitted to, at most
 CANDIDATES = 2000  # whose improvement is compared, at most, in a space that is listed
 NEAR = 256  # neighbours of the best that are candidates, at most
-SHORT_SWEEPS = 1  # of a walk whose states are only candidates
 PARENTS = 5  # the best trials near a region, whose neighbours are candidates
 BELIEVED = 128  # pending architectures that the Gaussian process takes into account, at most
 LEAST_CHANCE = 0.02  # of no failure, whatever has been seen
@@ -37,8 +33,8 @@ class Uniform:
     none.
     """
 
-    def __init__(self, pool: Pool, region: Region, rng: np.random.Generator) -> None:
-        self.pool, self.region, self.rng = pool, region, rng
+    def __init__(self, pool: Pool, place: Place, rng: np.random.Generator) -> None:
+        self.pool, self.place, self.rng = pool, place, rng
         self._left: Iterator[Archs] = iter(())  # drawn and not proposed, in random order
         self._refused = 0  # by predicates, since one was proposed
         self._ended = False
@@ -61,21 +57,8 @@ class Uniform:
 
     def _draw(self, taken: Taken) -> Archs:
         if self._refused >= PATIENCE:
-            return self.pool.unseen_where_few_hold(self.region, taken, self.rng)
-        return self.pool.unseen(self.region, taken, self.rng)
-
-
-@dataclass(frozen=True, eq=False)
-class Place:
-    """Where to look: a region, and how many of its planes each trial told meets, int [n]."""
-
-    region: Region
-    met: NDArray[np.int64]
-
-    @property
-    def members(self) -> Bools:
-        """Which trials meet all of its planes, [n]."""
-        return np.asarray(self.met == len(self.region.planes))
+            return self.pool.unseen_where_few_hold(self.place, taken, self.rng)
+        return self.pool.unseen(self.place, taken, self.rng)
 
 
 class Improvement:
@@ -167,11 +150,10 @@ class Improvement:
         not, so that this comes to an end.
         """
         if self._refused >= PATIENCE:
-            region = self.places[0].region
-            return self.pool.unseen_where_few_hold(region, taken, self.rng)
+            return self.pool.unseen_where_few_hold(self.places[0], taken, self.rng)
         pool, found = self.pool, list[Archs]()
         for place in self.places:
-            sample = pool.unseen(place.region, taken, self.rng, SHORT_SWEEPS, place.members)
+            sample = pool.unseen(place, taken, self.rng, short=True)
             if pool.listed and len(sample) <= CANDIDATES:
                 found.append(sample)
                 continue

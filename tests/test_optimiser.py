@@ -227,8 +227,8 @@ def test_a_draw_by_walking_is_uniform_over_a_leaf(seed: int, pairs: bool) -> Non
     left = [arch for arch in inside if arch not in optimiser.pool.seen]
     index = {arch: i for i, arch in enumerate(left)}
     assert len(index) > 20
-    region = optimiser.pool.region
-    draws = [Uniform(optimiser.pool, region, rng)({}) for _ in range(12 * len(index))]
+    pool = optimiser.pool
+    draws = [Uniform(pool, pool.everywhere, rng)({}) for _ in range(12 * len(index))]
     counts = np.bincount([index[arch] for arch in draws if arch], minlength=len(index))
     assert counts.sum() == len(draws)
     assert ((counts - 12.0) ** 2 / 12.0).sum() < chi2.isf(1e-6 / 6, len(index) - 1)
