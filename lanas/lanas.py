@@ -91,6 +91,11 @@ class LaNAS(Optimiser):
         self._relearn()
         return self._kernel
 
+    @property
+    def beside(self) -> bool:
+        """Whether every second proposal looks at the whole space beside the leaf."""
+        return self.settings.scope == "both" and self.kernel is not None
+
     def visited(self) -> Floats:
         """Which nodes of the tree each trial visits, 0 or 1: [n, nodes]."""
         self._route()
@@ -185,8 +190,7 @@ class Descent:
         unit = most - least if search.settings.reward == "rank" else most
         self.c = search.settings.exploration * float(unit)
         self._counted = 0  # of what is taken, how many are in `visits`
-        self._draws: dict[tuple[int, bool], Uniform | Improvement] = {}
-        self._regions: dict[int, Region] = {}
+        self._draws: dict[tuple[int, bool], tuple[Region, Proposer]] = {}
         self.region = search.pool.region  # that the last proposal was drawn from
 
     def __call__(self, taken: Taken) -> Arch | None:
@@ -194,27 +198,24 @@ class Descent:
             self.visits += route(self.tree, self.search.space.encode(new)).sum(axis=0)
             self._counted = len(taken)
         node, arch = descend(self.tree, self.value, self.visits, self.c), None
+        # Every second one keeps to the leaf, which helps on some tables and hurts on others.
+        wide = self.search.beside and (len(self.search.history) + len(taken)) % 2 == 0
         while arch is None and node >= 0:
-            # Every second one keeps to the leaf, which helps on some tables and hurts on others.
-            wide = (len(self.search.history) + len(taken)) % 2 == 0
-            if (node, wide) not in self._draws:
-                self._draws[node, wide] = self._draw(node, wide)
-            draw = self._draws[node, wide]
-            arch, self.region = draw(taken), self._regions[node]
-            node = int(self.tree.parent[node])
+            which = node, wide and node > 0  # the root's region is the whole space
+            if which not in self._draws:
+                self._draws[which] = self._draw(*which)
+            self.region, draw = self._draws[which]
+            arch, node = draw(taken), int(self.tree.parent[node])
         return arch
 
-    def _draw(self, node: int, wide: bool) -> Uniform | Improvement:
-        """What proposes the architectures of a node's region."""
+    def _draw(self, node: int, wide: bool) -> tuple[Region, Proposer]:
+        """A node's region, and what proposes its architectures."""
         search, pool = self.search, self.search.pool
         place = Place(pool.region & region(self.tree, node), search.met(node))
-        self._regions[node] = place.region
         if (kernel := search.kernel) is None:
-            return Uniform(pool, place, self.rng)
-        places = [place]
-        if search.settings.scope == "both" and node and wide:
-            places.append(pool.everywhere)
-        return Improvement(pool, search.history, places, self.rng, kernel)
+            return place.region, Uniform(pool, place, self.rng)
+        places = [place, pool.everywhere] if wide else [place]
+        return place.region, Improvement(pool, search.history, places, self.rng, kernel)
 
 
 def descend(tree: Tree, value: Floats, visits: Floats, c: float) -> int:
