@@ -91,11 +91,6 @@ class LaNAS(Optimiser):
         self._relearn()
         return self._kernel
 
-    @property
-    def beside(self) -> bool:
-        """Whether every second proposal looks at the whole space beside the leaf."""
-        return self.settings.scope == "both" and self.kernel is not None
-
     def visited(self) -> Floats:
         """Which nodes of the tree each trial visits, 0 or 1: [n, nodes]."""
         self._route()
@@ -189,6 +184,7 @@ class Descent:
         least, most = rewards.min(initial=0.0), rewards.max(initial=0.0)
         unit = most - least if search.settings.reward == "rank" else most
         self.c = search.settings.exploration * float(unit)
+        self.beside = search.settings.scope == "both" and search.kernel is not None
         self._counted = 0  # of what is taken, how many are in `visits`
         self._draws: dict[tuple[int, bool], tuple[Region, Proposer]] = {}
         self.region = search.pool.region  # that the last proposal was drawn from
@@ -199,7 +195,7 @@ class Descent:
             self._counted = len(taken)
         node, arch = descend(self.tree, self.value, self.visits, self.c), None
         # Every second one keeps to the leaf, which helps on some tables and hurts on others.
-        wide = self.search.beside and (len(self.search.history) + len(taken)) % 2 == 0
+        wide = self.beside and (len(self.search.history) + len(taken)) % 2 == 0
         while arch is None and node >= 0:
             which = node, wide and node > 0  # the root's region is the whole space
             if which not in self._draws:

@@ -95,9 +95,11 @@ def _next(
     """The next of the pending trials to come back, as it stands in the measurements on disk."""
     while True:
         known = _start(history, log, team, pending, most)
-        trial = known if known is not None else team.wait()
+        if known is not None:
+            return known
+        trial = team.wait()
         if trial is not None:
-            return trial if known is not None else log.measurements.append(trial)
+            return log.measurements.append(trial)
 
 
 def _start(
@@ -140,7 +142,8 @@ def _stop_where_all_failed(log: SearchLog, least: int) -> None:
 
 def evaluate(evaluator: Evaluator, arch: Arch) -> Trial:
     """The trial of one architecture, failed where the evaluator raises; Unavailable goes on."""
-    return _end(arch, _begin(evaluator, arch), time.perf_counter())
+    start = time.perf_counter()
+    return _end(arch, _begin(evaluator, arch), start)
 
 
 def _begin(evaluator: Evaluator, arch: Arch) -> Iterator[Trial] | Exception:

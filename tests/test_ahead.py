@@ -1,18 +1,17 @@
 """The next architecture is asked for while a device is at work on the last."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from lanas import LaNAS, LaNASSettings
-from lanas.events import SearchLog, frozen
+from lanas.loop import evaluate as evaluated
 from lanas.loop import search
-from lanas.scores import PLAIN
 from lanas.space import Arch
-from lanas.trials import Measurements, Trial
+from lanas.trials import Trial
 from tests import toys
+from tests.toys import archs_of, opened
 
 SPACE = toys.plain(4, 3)
 TABLE = toys.with_pairs(SPACE, seed=2)
@@ -25,17 +24,6 @@ def evaluate(archs: Sequence[Arch]) -> Iterator[Trial]:
 
 def lanas() -> LaNAS:
     return LaNAS(SPACE, (), LaNASSettings(initial=5), seed=1)
-
-
-def opened(path: Path) -> SearchLog:
-    path.mkdir(parents=True, exist_ok=True)
-    measured = path / "measured" / "key.jsonl"
-    (path / "config.json").write_text(json.dumps(frozen(path, PLAIN, measured)))
-    return SearchLog(path, Measurements(measured))
-
-
-def archs_of(log: SearchLog) -> list[Arch]:
-    return [trial.arch for trial in log.trials]
 
 
 def test_the_next_is_asked_for_while_one_is_at_work(tmp_path: Path) -> None:
@@ -82,3 +70,16 @@ def test_what_an_evaluator_raises_when_it_begins_or_ends_is_a_failed_trial(
     log = opened(tmp_path)
     search(lanas(), log, [broken], 4, parallel=2)
     assert [trial.error is None for trial in log.trials] == [False, True, True, True]
+
+
+def test_the_seconds_of_a_failure_count_from_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that only the evaluator moves."""
+    now = 10.0
+
+    def broken(archs: Sequence[Arch]) -> Iterator[Trial]:
+        nonlocal now
+        now += 2.5
+        raise ValueError("no")
+
+    monkeypatch.setattr("lanas.loop.time.perf_counter", lambda: now)
+    assert evaluated(broken, (0, 0, 0, 0)).seconds == 2.5

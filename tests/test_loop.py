@@ -1,6 +1,5 @@
 """The loop of a search: on disk first, in any order, killed anywhere, and resume is replay."""
 
-import json
 import math
 import os
 import threading
@@ -13,12 +12,12 @@ import pytest
 
 from lanas import LaNAS, LaNASSettings
 from lanas.errors import AllFailed, Unavailable, UserError
-from lanas.events import SearchLog, frozen
 from lanas.loop import Evaluator, search
 from lanas.scores import PLAIN, Score, make
 from lanas.space import Arch
 from lanas.trials import Measurements, Trial
 from tests import toys
+from tests.toys import archs_of, opened
 
 SPACE = toys.plain(4, 3)
 TABLE = toys.with_pairs(SPACE, seed=2)
@@ -37,18 +36,6 @@ def evaluate(archs: Sequence[Arch]) -> Iterator[Trial]:
 def lanas(score: Score = PLAIN, objectives: Sequence[str] = ("score",)) -> LaNAS:
     settings = LaNASSettings(initial=5)
     return LaNAS(SPACE, (), settings, seed=1, score=score, objectives=objectives)
-
-
-def opened(run: Path, folder: str = "search") -> SearchLog:
-    path = run / folder
-    path.mkdir(parents=True, exist_ok=True)
-    measured = run / "measured" / "key.jsonl"
-    (path / "config.json").write_text(json.dumps(frozen(path, PLAIN, measured)))
-    return SearchLog(path, Measurements(measured))
-
-
-def archs_of(log: SearchLog) -> list[Arch]:
-    return [trial.arch for trial in log.trials]
 
 
 def straight(tmp_path: Path, trials: int = TRIALS, **settings: Any) -> list[Arch]:

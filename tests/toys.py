@@ -1,5 +1,6 @@
 """Small spaces and problems with known answers, shared by the tests."""
 
+import json
 import math
 from collections.abc import Callable
 from functools import cache
@@ -10,10 +11,12 @@ import pytest
 from numpy.typing import ArrayLike
 
 from lanas.costs import Budget, Cost, Term
+from lanas.events import SearchLog, frozen
 from lanas.optimiser import Optimiser
 from lanas.region import HalfSpaces, tables
+from lanas.scores import PLAIN
 from lanas.space import Arch, Archs, Choice, Floats, Space, as_tuples
-from lanas.trials import Trial
+from lanas.trials import Measurements, Trial
 from supernet.training.strategies import Strategy
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -201,6 +204,19 @@ def _table(ops: Archs, scores: Floats) -> Table:
 
 
 # -- searching -----------------------------------------------------------------------------------
+
+
+def opened(run: Path, folder: str = "search") -> SearchLog:
+    """The log of a search by the plain score, begun where there is none."""
+    path = run / folder
+    path.mkdir(parents=True, exist_ok=True)
+    measured = run / "measured" / "key.jsonl"
+    (path / "config.json").write_text(json.dumps(frozen(path, PLAIN, measured)))
+    return SearchLog(path, Measurements(measured))
+
+
+def archs_of(log: SearchLog) -> list[Arch]:
+    return [trial.arch for trial in log.trials]
 
 
 def scored(arch: Arch, score: float, costs: dict[str, float] | None = None) -> Trial:
