@@ -20,7 +20,7 @@ from lanas.pareto import Ints, dominance_counts
 from lanas.rank import Row, ranked
 from lanas.scores import Score
 from lanas.space import Floats, Space
-from lanas.surrogate import Process, fit, learn_kernel
+from lanas.surrogate import Process, correlation, fit, learn_kernel
 from lanas.trials import Trial
 
 FEW = 15  # trials below which nothing is learned: the best scores are handed on
@@ -82,7 +82,7 @@ def covariance(process: Process, some: Ints) -> Floats:
     """The posterior covariance of the truth at some of what the process has seen, [m, m]."""
     seen = process.seen[some]
     half = process.half(seen)[1]
-    return process.variance * (process.kernel.of_seen(seen, seen) - half.T @ half)
+    return process.variance * (correlation(seen, seen) - half.T @ half)
 
 
 def spread(mean: Floats, covariance: Floats, k: int) -> list[int]:

@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from lanas.history import Rows
 from lanas.inputs import Part
 from lanas.space import Floats
 
@@ -21,7 +22,6 @@ JITTER = 1e-9  # added to it, for trials of one architecture
 SCALES = (0.05, 0.1, 0.2, 0.4, 0.8)  # s of every choice before it is told apart
 FACTORS = (0.25, 4.0)  # by which s of one choice is tried
 ROUNDS = 2  # over the choices
-ROOM = 32  # architectures taken before arrays grow
 WIDE = 256  # columns from which on candidates are compared in single precision
 MOVES = 32  # parts that are tried in a round, at most: those whose scale matters most
 PRIOR = 2.0  # precision of log s_c about the common scale, per squared log unit
@@ -47,28 +47,36 @@ class Kernel:
         """Inputs [n, width] such that k is exp(-‖seen(a) - seen(b)‖²): [n, columns read]."""
         return np.asarray(x[:, self._used] * np.sqrt(self.scales[self._used] / 2))
 
-    def __call__(self, a: Floats, b: Floats) -> Floats:
-        """k between inputs a [n, width] and b [m, width]: [n, m]."""
-        return np.asarray(np.exp(-_squares(self.seen(a), self.seen(b))))
 
-    def of_seen(self, a: Floats, b: Floats) -> Floats:
-        """k between what it sees, a [n, columns] and b [m, columns], of which b are candidates."""
-        return np.asarray(np.exp(-_squares(a, b, exact=False)))
+def correlation(
+    a: Floats, b: Floats, norms: Floats | None = None, *, exact: bool = True
+) -> Floats:
+    """k between what a kernel sees (`Kernel.seen`) as a [n, columns] and b [m, columns]: [n, m].
+
+    norms, exact: as of `_squares`.
+    """
+    return np.asarray(np.exp(-_squares(a, b, norms, exact=exact)))
 
 
-def _squares(a: Floats, b: Floats, exact: bool = True) -> Floats:
+def _squares(a: Floats, b: Floats, norms: Floats | None = None, *, exact: bool = True) -> Floats:
     """Squared distances between a [n, width] and b [m, width]: [n, m].
 
-    exact: False where an error of a hundred-thousandth does no harm; half the time where wide.
+    norms: squared lengths of b [m], if known. exact: False where an error of a hundred-thousandth
+    does no harm; half the time where wide.
     """
     if exact or a.shape[1] < WIDE:
         squares = a @ b.T
     else:
         squares = (a.astype(np.float32) @ b.astype(np.float32).T).astype(np.float64)
     squares *= -2
-    squares += np.einsum("ij,ij->i", a, a)[:, None]
-    squares += np.einsum("ij,ij->i", b, b)
+    squares += _norms(a)[:, None]
+    squares += _norms(b) if norms is None else norms
     return np.asarray(np.maximum(squares, 0.0, out=squares))
+
+
+def _norms(a: Floats) -> Floats:
+    """Squared lengths of the rows of a [n, width]: [n]."""
+    return np.asarray(np.einsum("ij,ij->i", a, a))
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +90,6 @@ class Process:
     smoothed: Floats  # [n], the mean that it predicts at x
     mean: float
     variance: float
-    likelihood: float  # log marginal likelihood, but for a constant
 
     def predict(self, x: Floats) -> tuple[Floats, Floats]:
         """Mean and standard deviation (without noise) at inputs [m, width]: [m], [m]."""
@@ -94,7 +101,7 @@ class Process:
         """Mean [m] at what the kernel sees [m, columns], and factor⁻¹ k [n, m]."""
         from scipy.linalg import solve_triangular  # slow to import
 
-        cross = self.kernel.of_seen(self.seen, seen)
+        cross = correlation(self.seen, seen, exact=False)
         half = solve_triangular(self.factor, cross, lower=True, check_finite=False)
         return self.mean + self.solved @ cross, np.asarray(half)
 
@@ -102,14 +109,16 @@ class Process:
 def fit(x: Floats, y: Floats, kernel: Kernel) -> Process:
     """The process that has seen y [n] at inputs x [n, width]."""
     seen = kernel.seen(x)
-    gram = np.exp(-_squares(seen, seen))
-    factor, solved, mean, variance, likelihood = _condition(gram, y, kernel.noise)
+    factor, solved, mean, variance, _ = _condition(correlation(seen, seen), y, kernel.noise)
     smoothed = y - (kernel.noise + JITTER) * solved
-    return Process(kernel, seen, factor, solved, smoothed, mean, variance, likelihood)
+    return Process(kernel, seen, factor, solved, smoothed, mean, variance)
 
 
 def _condition(gram: Floats, y: Floats, noise: float) -> tuple[Floats, Floats, float, float, float]:
-    """Factor, weights, mean, variance and likelihood of a `Process`; changes gram [n, n]."""
+    """Factor, weights, mean and variance of a `Process`, and its likelihood; changes gram [n, n].
+
+    The likelihood is the logarithm of the marginal one, but for a constant.
+    """
     from scipy.linalg import cho_solve  # slow to import
 
     n = len(y)
@@ -134,33 +143,29 @@ class Believer:
     def __init__(self, process: Process, x: Floats) -> None:
         """x: inputs of the candidates, [m, width]."""
         self.process, self._seen = process, process.kernel.seen(x)
-        self._norms = np.einsum("ij,ij->i", self._seen, self._seen)
+        self._norms = _norms(self._seen)
         self.mean, half = process.half(self._seen)
-        n = self._count = len(half)
-        # Of what is known and taken, `_count` of it; the rest of each array is room to grow.
-        self._known = np.concatenate([process.seen, np.empty((ROOM, self._width))])
-        self._factor = np.zeros((n + ROOM, n + ROOM))
-        self._factor[:n, :n] = process.factor
-        self._rows = np.concatenate([half, np.empty((ROOM, len(x)))])  # factor⁻¹ k
         self._left = 1.0 - (half * half).sum(axis=0)
-
-    @property
-    def _width(self) -> int:
-        return int(self._seen.shape[1])
+        # Of what is known and taken:
+        self._known = Rows((self._seen.shape[1],), np.float64)
+        self._known.append(process.seen)
+        self._half = Rows((len(x),), np.float64)  # factor⁻¹ k
+        self._half.append(half)
+        self._factor = process.factor
 
     def take(self, x: Floats) -> None:
         """Take inputs [k, width] that are none of the candidates."""
         from scipy.linalg import solve_triangular  # slow to import
 
         if len(x):
-            n, seen = self._count, self.process.kernel.seen(x)
-            cross = np.exp(-_squares(self._known[:n], seen))
-            half = solve_triangular(self._factor[:n, :n], cross, lower=True, check_finite=False)
-            self._take(seen, np.asarray(half), np.exp(-_squares(seen, seen)))
+            seen = self.process.kernel.seen(x)
+            cross = correlation(self._known.array, seen)
+            half = solve_triangular(self._factor, cross, lower=True, check_finite=False)
+            self._take(seen, np.asarray(half), correlation(seen, seen))
 
     def take_candidate(self, i: int) -> None:
         """Take the candidate with index i."""
-        self._take(self._seen[[i]], self._rows[: self._count, [i]], np.ones((1, 1)))
+        self._take(self._seen[[i]], self._half.array[:, [i]], np.ones((1, 1)))
 
     def _take(self, seen: Floats, half: Floats, own: Floats) -> None:
         """Take what the kernel sees as `seen` [k, columns].
@@ -169,30 +174,15 @@ class Believer:
         """
         from scipy.linalg import solve_triangular  # slow to import
 
-        k, n = len(seen), self._count
-        if n + k > len(self._rows):
-            self._grow(n + k)
         own = own - half.T @ half
-        own[np.diag_indices(k)] += self.process.kernel.noise + JITTER
+        own[np.diag_indices(len(own))] += self.process.kernel.noise + JITTER
         factor = np.linalg.cholesky(own)
-        squares = (seen * seen).sum(axis=1)[:, None] + self._norms - 2 * (seen @ self._seen.T)
-        cross = np.exp(-np.maximum(squares, 0.0)) - half.T @ self._rows[:n]
+        cross = correlation(seen, self._seen, self._norms) - half.T @ self._half.array
         new = np.asarray(solve_triangular(factor, cross, lower=True, check_finite=False))
         self._left -= (new * new).sum(axis=0)
-        self._rows[n : n + k], self._known[n : n + k] = new, seen
-        self._factor[n : n + k, :n], self._factor[n : n + k, n : n + k] = half.T, factor
-        self._count += k
-
-    def _grow(self, needed: int) -> None:
-        n, size = self._count, 2 * needed
-        known, rows = np.empty((size, self._width)), np.empty((size, self._rows.shape[1]))
-        factor = np.zeros((size, size))
-        known[:n], rows[:n], factor[:n, :n] = (
-            self._known[:n],
-            self._rows[:n],
-            self._factor[:n, :n],
-        )
-        self._known, self._rows, self._factor = known, rows, factor
+        self._factor = np.block([[self._factor, np.zeros_like(half)], [half.T, factor]])
+        self._known.append(seen)
+        self._half.append(new)
 
     def improvement(self, best: float) -> Floats:
         """The expected improvement of each candidate over `best`, [m]."""
