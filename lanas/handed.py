@@ -1,6 +1,6 @@
 """Which trials of a search are handed on: not simply those with the best scores.
 
-    for row in handed_on(space, trials, score, 5):
+    for row in handed_on(space, ranked(trials, score), score, 5):
         train_alone(row.trial.arch)
 
 A score is noisy, and the better a search the more of its best trials are good luck (the winner's
@@ -14,14 +14,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lanas.costs import Cost
-from lanas.history import History, normal_scores, upper_scores
-from lanas.pareto import Ints, dominance_counts
-from lanas.rank import Row, ranked
+from lanas.history import History
+from lanas.pareto import Ints
+from lanas.rank import Row
 from lanas.scores import Score
 from lanas.space import Floats, Space
 from lanas.surrogate import Process, correlation, fit, learn_kernel
-from lanas.trials import Trial
 
 FEW = 15  # trials below which nothing is learned: the best scores are handed on
 LEARNED = 300  # trials that the process is fitted to, at most: half the best, half the latest
@@ -30,31 +28,19 @@ DRAWS = 2_000  # of the posterior
 REAL = 0.5  # share of what the process calls noise that is thought to be the architecture's own
 
 
-def handed_on(
-    space: Space,
-    trials: Sequence[Trial],
-    score: Score,
-    k: int,
-    *,
-    costs: Sequence[Cost] = (),
-    by: Sequence[Row] | None = None,
-) -> list[Row]:
-    """The `k` trials to go on with, the first the single best guess; fewer where fewer scored.
+def handed_on(space: Space, ranking: Sequence[Row], score: Score, k: int) -> list[Row]:
+    """The `k` trials of a ranking to go on with, the first the single best guess; all of fewer.
 
     The first has the greatest expected truth. Each further one is that which raises most what the
     best of all handed on is expected to be, over draws of the posterior: what is likely to be
     better, and unlike what is handed on already. A trial that has no chance comes by its mean.
-    costs: what the process may read beside the choices. by: the ranking that is chosen from, by
-    default all trials with the score.
+    score: that of the ranking.
     """
-    every = list(ranked(trials, score) if by is None else by)
-    if len(every) < FEW or k < 1:
-        return every[: max(k, 0)]
-    rows = _some(every)
-    history = History(space, costs=costs)
-    archs = space.canonical([row.trial.arch for row in rows])
-    inputs = history.read(archs)
-    targets = _targets(np.array([row.score for row in rows]))
+    if len(ranking) < FEW or k < 1:
+        return list(ranking[: max(k, 0)])
+    rows, history = _some(ranking), History(space, score=score)
+    history.add([row.trial for row in rows])
+    inputs, targets = history.inputs, history.targets_of(len(rows))
     process = fit(inputs, targets, learn_kernel(inputs, targets, history.read.parts))
     mean = process.smoothed + REAL * (targets - process.smoothed)
     likely = np.argsort(-mean, kind="stable")[:LIKELY]
@@ -62,20 +48,13 @@ def handed_on(
     left[np.diag_indices(len(left))] += REAL * (1 - REAL) * process.kernel.noise * process.variance
     found = [rows[i] for i in likely[spread(mean[likely], left, k)]]
     numbers = {row.number for row in found}
-    return found + [row for row in every if row.number not in numbers][: k - len(found)]
+    return found + [row for row in ranking if row.number not in numbers][: k - len(found)]
 
 
-def _some(rows: list[Row]) -> list[Row]:
-    """Of more than LEARNED rows the best half and of the rest the latest."""
-    if len(rows) <= LEARNED:
-        return rows
-    best, rest = rows[: LEARNED // 2], rows[LEARNED // 2 :]
-    return best + sorted(rest, key=lambda row: -row.number)[: LEARNED - len(best)]
-
-
-def _targets(scores: Floats) -> Floats:
-    """What the process of a search learns (`History.targets_of`), of scores [n]: [n]."""
-    return 0.5 * normal_scores(-dominance_counts(scores[:, None])) + 0.5 * upper_scores(scores)
+def _some(ranking: Sequence[Row]) -> list[Row]:
+    """All rows; of more than LEARNED the best half and of the rest the latest."""
+    best, rest = ranking[: LEARNED // 2], ranking[LEARNED // 2 :]
+    return [*best, *sorted(rest, key=lambda row: -row.number)[: LEARNED - len(best)]]
 
 
 def covariance(process: Process, some: Ints) -> Floats:

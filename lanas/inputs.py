@@ -43,22 +43,25 @@ class Inputs:
         self.space = space
         self.parts = [Part(i, "codes", where) for i, where in enumerate(space.columns)]
         self.width = space.width
-        self._codes: list[Floats] = []  # of the steps, a row an option
+        self._steps: list[tuple[Part, Floats]] = []  # with the code of each option
         for i, choice in enumerate(space.choices):
             if choice.ordered and len(choice.options) > 2:
-                self._codes.append(steps(len(choice.options)))
-                self._add(i, "steps", self._codes[-1].shape[1])
-        self._costs: list[tuple[Cost, float, float]] = []
+                code = steps(len(choice.options))
+                self._steps.append((self._part(i, "steps", code.shape[1]), code))
+        self._costs: list[tuple[Part, Cost, float, float]] = []  # with mean and deviation
         some = space.canonical(space.sample(np.random.default_rng(0), SAMPLE if costs else 0))
         for cost in costs:
             values = cost(space, some)
             if (deviation := float(values.std())) > 0:
-                self._add(-1, "cost", 1)
-                self._costs.append((cost, float(values.mean()), deviation))
+                part = self._part(-1, "cost", 1)
+                self._costs.append((part, cost, float(values.mean()), deviation))
 
-    def _add(self, owner: int, form: str, width: int) -> None:
-        self.parts.append(Part(owner, form, slice(self.width, self.width + width)))
+    def _part(self, owner: int, form: str, width: int) -> Part:
+        """One more part, at the end."""
+        part = Part(owner, form, slice(self.width, self.width + width))
+        self.parts.append(part)
         self.width += width
+        return part
 
     def __call__(self, archs: Archs, phi: Floats | None = None) -> Floats:
         """Of canonical archs [n, choices]: [n, width]. phi: their encodings, if known."""
@@ -67,12 +70,10 @@ class Inputs:
             return phi
         archs, found = self.space.as_array(archs), np.empty((len(archs), self.width))
         found[:, : self.space.width] = phi
-        active, more = self.space.active(archs), self.parts[len(self.space.choices) :]
-        for part, code in zip(more, self._codes, strict=False):
+        active = self.space.active(archs)
+        for part, code in self._steps:
             found[:, part.columns] = code[archs[:, part.owner]] * active[:, part.owner, None]
-        for part, (cost, mean, deviation) in zip(
-            more[len(self._codes) :], self._costs, strict=True
-        ):
+        for part, cost, mean, deviation in self._costs:
             found[:, part.columns] = (cost(self.space, archs)[:, None] - mean) / deviation
         return found
 

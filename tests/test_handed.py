@@ -22,7 +22,8 @@ def drawn(seed: int, n: int, noise: float) -> tuple[list[Trial], toys.Table]:
 
 
 def handed(trials: list[Trial], k: int) -> list[Arch]:
-    return [row.trial.arch for row in handed_on(toys.plain(), trials, PLAIN, k)]
+    rows = handed_on(toys.plain(), ranked(trials, PLAIN), PLAIN, k)
+    return [row.trial.arch for row in rows]
 
 
 def test_under_noise_less_is_lost_than_by_the_best_score() -> None:

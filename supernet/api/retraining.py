@@ -95,7 +95,7 @@ def _of_search(run: Run, arch: str, space: Space, search_tag: str, score: str | 
     count = int(arch.partition(":")[2] or 1)
     over = exceeding(run, search_tag)
     rows = ranked(log, by, over)
-    handed = handed_on(space, log, by, count, by=rows)
+    handed = handed_on(space, rows, by, count)
     if handed and handed[0].number != rows[0].number:
         first = handed[0]
         common.say(
