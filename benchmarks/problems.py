@@ -15,11 +15,12 @@ it is judged by. Data is read from the folder that is given; nothing of it is co
 | long | 10^20 points: 20 choices of ten options, neighbours interact | normal noise |
 | patches, patches-b | 10^20 points in which the first choices decide what the others are worth | |
 
-In the last four what counts as found is a share of the way from a random network to the exact best.
+In the last four rows what counts as found is a share of the way from a random network to the exact
+best.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -54,10 +55,7 @@ class Problem:
     true: Scores
     goal: float  # true score of what counts as found
     noisy: bool
-    best: float  # the best true score
     costs: tuple[Cost, ...] = ()  # known of every network for free
-    unit: float = 1.0  # what a regret is told in: percent of accuracy, or of the range
-    archs: Sequence[Arch] = field(default=(), repr=False)  # all, where they are listed
 
 
 def problem_of(name: str, data: Path, seed: int) -> Problem:
@@ -92,7 +90,7 @@ def published(name: str, data: Path, noisy: bool) -> Problem:
     costs = found(space, lambda arch: {str(i): round(c[arch]) for i, c in enumerate(counted)})
     truth, shown = column(true), column(seen if noisy else true)
     best = max(truth.values())
-    return Problem(space, shown.get, truth.get, best, noisy, best, (*costs.values(),), 1.0, archs)
+    return Problem(space, shown.get, truth.get, best, noisy, (*costs.values(),))
 
 
 @lru_cache(maxsize=4)
@@ -127,7 +125,7 @@ def cora(data: Path, noisy: bool) -> Problem:
     truth = dict(zip(archs, (100 * true).tolist(), strict=True))
     shown = dict(zip(archs, (100 * val).tolist(), strict=True)) if noisy else truth
     goal = float(np.quantile(100 * true, 1 - CORA_SHARE))
-    return Problem(space, shown.get, truth.get, goal, noisy, 100 * true.max(), archs=archs)
+    return Problem(space, shown.get, truth.get, goal, noisy)
 
 
 # -- generated -----------------------------------------------------------------------------------
@@ -145,9 +143,7 @@ def _listed(
     low, high = np.quantile(scores, [0.01, 0.99])
     seen = scores + (NOISE * (high - low) if noisy else 0.0) * rng.normal(size=len(scores))
     shown, judged = (dict(zip(archs, c.tolist(), strict=True)) for c in (seen, scores))
-    best = float(scores.max())
-    unit = float(scores.max() - np.median(scores)) / 100
-    return Problem(space, shown.get, judged.get, best, noisy, best, unit=unit, archs=archs)
+    return Problem(space, shown.get, judged.get, float(scores.max()), noisy)
 
 
 @lru_cache(maxsize=2)
@@ -163,7 +159,7 @@ def generated(seed: int, noisy: bool) -> Problem:
     seen = true + (5.0 if noisy else 0.0) * rng.normal(size=len(true))
     names = as_tuples(archs)
     shown, judged = (dict(zip(names, c.tolist(), strict=True)) for c in (seen, true))
-    return Problem(space, shown.get, judged.get, 100.0, noisy, 100.0, archs=names)
+    return Problem(space, shown.get, judged.get, 100.0, noisy)
 
 
 @lru_cache(maxsize=2)
@@ -192,15 +188,12 @@ def smooth(seed: int, noisy: bool) -> Problem:
     return _listed(space, as_tuples(archs), scores, noisy, np.random.default_rng((seed, 6)))
 
 
+@dataclass(frozen=True, eq=False)
 class Chain:
-    """A sum over choices and over neighbouring pairs of them, whose best is found exactly.
+    """A sum over choices and over neighbouring pairs of them, whose best is found exactly."""
 
-    singles [choices, options], pairs [choices - 1, options, options].
-    """
-
-    def __init__(self, rng: np.random.Generator, choices: int, options: int, pair: float) -> None:
-        self.singles = rng.normal(size=(choices, options))
-        self.pairs = pair * rng.normal(size=(choices - 1, options, options))
+    singles: Floats  # [choices, options]
+    pairs: Floats  # [choices - 1, options, options]
 
     def __call__(self, archs: Archs) -> Floats:
         """The value of each of archs [n, choices]: [n]."""
@@ -217,6 +210,12 @@ class Chain:
         return float(reached.max())
 
 
+def drawn(rng: np.random.Generator, choices: int, options: int) -> Chain:
+    """A random chain, in which pairs weigh half as much as choices."""
+    singles = rng.normal(size=(choices, options))
+    return Chain(singles, 0.5 * rng.normal(size=(choices - 1, options, options)))
+
+
 def _large(
     space: Space, value: Callable[[Archs], Floats], most: float, noisy: bool, goal: float, seed: int
 ) -> Problem:
@@ -231,15 +230,13 @@ def _large(
         noise = np.random.default_rng((seed, 204, *arch)).normal() if noisy else 0.0
         return true(arch) + 100 * spread * noise / (most - low)
 
-    return Problem(space, seen, true, goal, noisy, 100.0)
+    return Problem(space, seen, true, goal, noisy)
 
 
-def chain(
-    seed: int, noisy: bool, *, name: str, choices: int, options: int, goal: float, pair: float = 0.5
-) -> Problem:
-    """A chain of interacting choices."""
-    made = Chain(np.random.default_rng((seed, choices, options)), choices, options, pair)
-    names = tuple(map(str, range(options)))
+def chain(seed: int, noisy: bool, *, name: str, choices: int, goal: float) -> Problem:
+    """A chain of interacting choices of ten options."""
+    made = drawn(np.random.default_rng((seed, choices, 10)), choices, 10)
+    names = tuple(map(str, range(10)))
     space = Space(name, tuple(Choice(f"choice{i}", names) for i in range(choices)))
     return _large(space, made, made.most(), noisy, goal, seed)
 
@@ -251,13 +248,11 @@ class Patches:
     options of the first two choices. Nothing that is learned in one patch holds in the next.
     """
 
-    def __init__(
-        self, rng: np.random.Generator, choices: int, options: int, sides: int, drop: float
-    ) -> None:
+    def __init__(self, rng: np.random.Generator, choices: int, options: int, sides: int) -> None:
         self.blocks = np.arange(options) * sides // options
         self.sides = sides
-        self.chains = [Chain(rng, choices, options, 0.5) for _ in range(sides * sides)]
-        self.less = drop * choices * rng.permutation(sides * sides) / (sides * sides)
+        self.chains = [drawn(rng, choices, options) for _ in range(sides * sides)]
+        self.less = 0.3 * choices * rng.permutation(sides * sides) / (sides * sides)
 
     def __call__(self, archs: Archs) -> Floats:
         patch = self.blocks[archs[:, 0]] * self.sides + self.blocks[archs[:, 1]]
@@ -268,31 +263,29 @@ class Patches:
         return value
 
     def most(self) -> float:
-        """No less than the greatest value: that of the best chain, whatever its first options."""
+        """The greatest value: that of the best chain among the options of its patch."""
         found = []
         for i, part in enumerate(self.chains):
             rows, columns = (self.blocks == i // self.sides), (self.blocks == i % self.sides)
             kept = part.singles.copy()
             kept[0, ~rows] = kept[1, ~columns] = -np.inf
-            bound = Chain.__new__(Chain)
-            bound.singles, bound.pairs = kept, part.pairs
-            found.append(bound.most() - self.less[i])
+            found.append(Chain(kept, part.pairs).most() - self.less[i])
         return max(found)
 
 
-def patches(seed: int, noisy: bool, *, name: str, sides: int, drop: float, goal: float) -> Problem:
+def patches(seed: int, noisy: bool, *, name: str, sides: int) -> Problem:
     """10^20 points whose landscape differs from patch to patch."""
-    made = Patches(np.random.default_rng((seed, sides, 205)), 20, 10, sides, drop)
+    made = Patches(np.random.default_rng((seed, sides, 205)), 20, 10, sides)
     names = tuple(map(str, range(10)))
     space = Space(name, tuple(Choice(f"choice{i}", names) for i in range(20)))
-    return _large(space, made, made.most(), noisy, goal, seed)
+    return _large(space, made, made.most(), noisy, 90.0, seed)
 
 
 GENERATED: Mapping[str, Callable[[int, bool], Problem]] = {
     "generated": generated,
     "ordered": smooth,
-    "wide": lambda s, n: chain(s, n, name="wide", choices=100, options=10, goal=60.0),
-    "long": lambda s, n: chain(s, n, name="long", choices=20, options=10, goal=95.0),
-    "patches": lambda s, n: patches(s, n, name="patches", sides=2, drop=0.3, goal=90.0),
-    "patches-b": lambda s, n: patches(s, n, name="patches-b", sides=3, drop=0.3, goal=90.0),
+    "wide": lambda s, n: chain(s, n, name="wide", choices=100, goal=60.0),
+    "long": lambda s, n: chain(s, n, name="long", choices=20, goal=95.0),
+    "patches": lambda s, n: patches(s, n, name="patches", sides=2),
+    "patches-b": lambda s, n: patches(s, n, name="patches-b", sides=3),
 }

@@ -84,7 +84,7 @@ def search(task: tuple[str, str, int, int, int, Path]) -> Record:
             curve.append(curve[-1] if curve else np.nan)
             continue
         optimiser.tell([Trial(arch, {"score": score})])
-        curve.append(true if score > best or not curve else curve[-1])
+        curve.append(true if score > best else curve[-1])
         best = max(best, score)
         if found is None and true >= problem.goal:
             found = len(curve)

@@ -1,13 +1,17 @@
 """Which trials are handed on, where scores are exact and where they are noisy."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+import supernet
 from lanas.handed import LEARNED, LIKELY, handed_on, spread
 from lanas.rank import ranked
 from lanas.scores import PLAIN
 from lanas.space import Arch, as_tuples
 from lanas.trials import Trial
+from supernet.api.searching import told
 from tests import toys
 
 
@@ -69,3 +73,21 @@ def test_what_is_alike_is_not_handed_on_twice() -> None:
     covariance = np.array([[0.2, 0.2, 0.0], [0.2, 0.2, 0.0], [0.0, 0.0, 0.2]])
     assert spread(mean, covariance, 2) == [0, 2]
     assert spread(mean, np.zeros((3, 3)), 3) == [0, 1, 2]
+
+
+def test_a_line_names_both_where_another_than_the_best_score_is_handed_on(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And the flag in it takes the best score. Where that one is handed on nothing is said."""
+    first, second, *_ = ranked(*told(supernet.Run.open(run)))
+    assert supernet.select(run, "best") == [first.trial.arch]
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr("lanas.handed.handed_on", lambda space, rows, score, k: [rows[1]])
+    assert supernet.select(run, "best") == [second.trial.arch]
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(
+        f"trial {second.number} (score {second.score:.4g}) is handed on in place of trial "
+        f"{first.number}, whose score of {first.score:.4g} "
+    )
+    flag = line.partition("; --arch ")[2].split()[0]
+    assert supernet.select(run, flag) == [first.trial.arch]

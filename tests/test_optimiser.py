@@ -234,6 +234,16 @@ def test_a_draw_by_walking_is_uniform_over_a_leaf(seed: int, pairs: bool) -> Non
     assert ((counts - 12.0) ** 2 / 12.0).sum() < chi2.isf(1e-6 / 6, len(index) - 1)
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_the_last_of_a_space_that_is_not_listed_is_found(seed: int) -> None:
+    """One of 256 is left; a false alarm in 1e-7 a seed."""
+    space = toys.plain(4, 4)
+    *told, left = as_tuples(np.random.default_rng(seed).permutation(space.enumerate()))
+    optimiser = RandomSearch(space, seed=seed, enumerable=0)
+    optimiser.tell([toys.scored(arch, 0.0) for arch in told])
+    assert optimiser.ask(3) == [left]
+
+
 @pytest.mark.parametrize("name", ["lanas", "evolution", "local", "bayesian", "mcts"])
 def test_the_first_trials_are_uniform(name: str) -> None:
     """The same draw where no trial is told; Optuna's samplers draw them themselves."""

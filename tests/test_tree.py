@@ -74,6 +74,20 @@ def test_ridge_is_the_minimum_of_its_loss() -> None:
     assert np.abs(gradient).max() < 1e-9
 
 
+@pytest.mark.parametrize("trials", [300, 500])
+def test_a_wide_plane_is_that_of_the_closed_form(
+    trials: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of fewer trials than the 400 columns and of more, to a ten-thousandth."""
+    space, rng = toys.plain(100, 4), np.random.default_rng(0)
+    phi, reward = space.encode(space.sample(rng, trials)), 5 + rng.normal(size=trials)
+    iterated = ridge(phi, reward)
+    monkeypatch.setattr("lanas.tree.CLOSED", 10**9)
+    closed = ridge(phi, reward)
+    assert not np.array_equal(iterated, closed), "both are of the closed form"
+    assert np.allclose(iterated, closed, atol=1e-4 * np.abs(closed).max())
+
+
 def test_height_is_the_longest_path() -> None:
     space, rng = toys.plain(), np.random.default_rng(0)
     phi = space.encode(space.sample(rng, 400))
