@@ -64,12 +64,16 @@ def test_what_an_evaluator_raises_when_it_begins_or_ends_is_a_failed_trial(
             return evaluate(archs)
         if not late:
             raise ValueError("no")
-        return iter([Trial(archs[0], {}, error="no")])
+        return ended(archs)
+
+    def ended(archs: Sequence[Arch]) -> Iterator[Trial]:
+        raise ValueError("no")
+        yield
 
     first = lanas().ask(1)[0]
     log = opened(tmp_path)
     search(lanas(), log, [broken], 4, parallel=2)
-    assert [trial.error is None for trial in log.trials] == [False, True, True, True]
+    assert [trial.error for trial in log.trials] == ["ValueError: no", None, None, None]
 
 
 def test_the_seconds_of_a_failure_count_from_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:

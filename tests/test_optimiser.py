@@ -295,6 +295,14 @@ def test_proposals_lie_in_the_region_that_they_were_drawn_from() -> None:
         assert all(len(region) > 1 for _, region in found)
 
 
+def test_every_second_proposal_may_lie_outside_the_leaf() -> None:
+    optimiser = LaNAS(toys.mixed(), (), seed=3)
+    toys.search(optimiser, MIXED, 40, batch=8)
+    found = proposals(optimiser, 40)
+    inside = [region.contains(optimiser.space, np.array([arch]))[0] for arch, region in found]
+    assert all(inside[1::2]) and not all(inside[::2])
+
+
 def test_relearns_only_after_every_select_trials() -> None:
     optimiser = LaNAS(toys.mixed(), (), LaNASSettings(initial=20, select=10))
     learned = []
