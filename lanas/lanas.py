@@ -35,7 +35,8 @@ class LaNASSettings(OptimiserSettings):
     initial: Annotated[int, AtLeast(1)] = 15
     """number of trials drawn uniformly before the first tree"""
     select: Annotated[int, AtLeast(1)] = 1
-    """number of trials between two trees, at least; also at least a hundredth of all trials"""
+    """number of trials between two trees, at least; also at least a hundredth of all trials, a
+    twentieth from 1,000 trials on"""
     height: Annotated[int, AtLeast(0)] = 5
     """largest number of splits between root and leaf"""
     min_trials: Annotated[int, AtLeast(1)] = 10

@@ -95,9 +95,7 @@ class Pool(ABC):
         """
 
     @abstractmethod
-    def unseen_where_few_hold(
-        self, place: Place, taken: Taken, rng: np.random.Generator
-    ) -> Archs:
+    def unseen_where_few_hold(self, place: Place, taken: Taken, rng: np.random.Generator) -> Archs:
         """As `unseen`, where hardly anything meets the predicates; what comes meets them.
 
         By walks that never leave them, a few short ones: each step is an answer of each predicate.
@@ -185,9 +183,7 @@ class Listed(Pool):
         free[self._rows(taken)] = False
         return self._archs[free]
 
-    def unseen_where_few_hold(
-        self, place: Place, taken: Taken, rng: np.random.Generator
-    ) -> Archs:
+    def unseen_where_few_hold(self, place: Place, taken: Taken, rng: np.random.Generator) -> Archs:
         return self.unseen(place, taken, rng)
 
     def inside(self, archs: Archs, region: Region) -> Bools:
@@ -246,9 +242,7 @@ class Walked(Pool):
                 return found
         return starts[:0]
 
-    def unseen_where_few_hold(
-        self, place: Place, taken: Taken, rng: np.random.Generator
-    ) -> Archs:
+    def unseen_where_few_hold(self, place: Place, taken: Taken, rng: np.random.Generator) -> Archs:
         region, members = place.region, self._members(place)
         members = np.concatenate([members[:FEW], rng.permutation(members)[:FEW]])
         starts = members[self._answers(members)]

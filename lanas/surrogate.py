@@ -48,9 +48,7 @@ class Kernel:
         return np.asarray(x[:, self._used] * np.sqrt(self.scales[self._used] / 2))
 
 
-def correlation(
-    a: Floats, b: Floats, norms: Floats | None = None, *, exact: bool = True
-) -> Floats:
+def correlation(a: Floats, b: Floats, norms: Floats | None = None, *, exact: bool = True) -> Floats:
     """k between what a kernel sees (`Kernel.seen`) as a [n, columns] and b [m, columns]: [n, m].
 
     norms, exact: as of `_squares`.
