@@ -79,7 +79,7 @@ def test_a_wide_plane_is_that_of_the_closed_form(
     trials: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of fewer trials than the 400 columns and of more, to a ten-thousandth."""
-    space, rng = toys.plain(100, 4), np.random.default_rng(0)
+    space, rng = toys.plain(40, 10), np.random.default_rng(0)
     phi, reward = space.encode(space.sample(rng, trials)), 5 + rng.normal(size=trials)
     iterated = ridge(phi, reward)
     monkeypatch.setattr("lanas.tree.CLOSED", 10**9)
