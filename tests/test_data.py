@@ -1,5 +1,6 @@
 """Data sets by name or path: batches, statistics, and one line for what cannot be used."""
 
+import json
 import subprocess
 import sys
 import urllib.error
@@ -17,6 +18,7 @@ from lanas.errors import UserError
 from supernet.data.augment import Augment
 from supernet.data.sets import Data, load
 from tests.images import arrays, epoch, npz
+from tests.scripts import answer
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -158,6 +160,38 @@ def test_a_bad_npz_is_one_line(tmp_path: Path, changes: dict[str, Any], message:
     with pytest.raises(UserError, match=message) as error:
         load(npz(tmp_path, **changes))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("shape", [(128, 16), (16, 128)])
+def test_the_usual_shift_fits_the_shorter_side(tmp_path: Path, shape: tuple[int, int]) -> None:
+    """Trap: an eighth of the height of a tall image was as wide as the image, and was refused."""
+    x = np.random.default_rng(0).integers(0, 256, (30, *shape), dtype=np.uint8)
+    data = load(npz(tmp_path, x_train=x, x_test=x[:6]))
+    assert data.crop == 2
+    images, _ = epoch(data, "train", 8)
+    augmented = Augment(data, crop=data.crop)(images, torch.Generator())
+    assert augmented.shape == images.shape
+
+
+def test_labels_are_of_what_data_are_known_by(tmp_path: Path) -> None:
+    first = load(npz(tmp_path)).digest
+    assert load(npz(tmp_path)).digest == first
+    assert load(npz(tmp_path, y_train=(Y + 1) % 3)).digest != first
+    assert load(npz(tmp_path, y_test=(Y[:6] + 1) % 3)).digest != first
+
+
+def test_a_test_set_of_one_image_is_enough(tmp_path: Path) -> None:
+    """Trap: a network that is exported by the example of one image takes one image only."""
+    path, run = npz(tmp_path, x_test=X[:1], y_test=Y[:1]), tmp_path / "run"
+    flags = ("--threads", 1, "--batch-size", 8, "--epochs", 1)
+    done = answer("train_supernet", run, *flags, "--width", 4, "--depth", 1, "--data", path)
+    assert (done.status, done.err) == (0, "")
+    done = answer("retrain", run, *flags, "--arch", "random:1", "--export", "pt2")
+    assert (done.status, done.err) == (0, "")
+    (folder,) = (run / "retrain").iterdir()
+    assert json.loads((folder / "result.json").read_text())["test_images"] == 1
+    predict = torch.export.load(folder / "model.pt2").module()
+    assert predict(torch.rand(5, 3, 10, 12)).shape == (5, 3)
 
 
 def test_names_and_a_val_of_their_own(tmp_path: Path) -> None:

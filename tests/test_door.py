@@ -11,9 +11,13 @@ import pytest
 from PIL import Image
 
 import supernet
-from lanas.errors import UserError
+from lanas.errors import Unavailable, UserError
+from supernet import process
 from supernet.data import cache, photos
 from supernet.data.sets import Data, load
+from supernet.network import NetworkSpec
+from supernet.score.inherited import SupernetEvaluator
+from supernet.spaces import build
 from supernet.training import devices
 from tests.images import epoch
 from tests.scripts import TINY, refused
@@ -219,6 +223,17 @@ def test_what_was_seen_is_remembered_by_size_and_time(
     assert len(opened) == 18
 
 
+def test_the_first_process_of_each_machine_remembers(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = counting(monkeypatch)
+    for local, n in ((1, 14), (0, 28), (0, 28), (1, 28)):
+        monkeypatch.setenv(process.RANK, str(2 + local))
+        monkeypatch.setenv(process.LOCAL_RANK, str(local))
+        looked(root)
+        assert len(opened) == n
+
+
 @pytest.mark.parametrize("trouble", ["torn", "no folder", "a file in its place"])
 def test_without_a_cache_it_costs_time_only(
     root: Path, trouble: str, monkeypatch: pytest.MonkeyPatch
@@ -279,8 +294,9 @@ def test_copies_across_splits_are_said(root: Path) -> None:
     assert looked(root).notes == ("1 of test are copies of images in train or val",)
 
 
-def test_a_file_that_changes_behind_the_look_stops(root: Path) -> None:
-    data = looked(root)
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_file_that_changes_behind_the_look_stops(root: Path, workers: int) -> None:
+    data = load(root, image_size=8, workers=workers)
     path = root / "val" / "cat" / "0.png"
     Image.new("RGB", (300, 200)).save(path)
     with pytest.raises(UserError, match=r"0.png has changed since the data was looked at"):
@@ -288,3 +304,19 @@ def test_a_file_that_changes_behind_the_look_stops(root: Path) -> None:
     path.unlink()
     with pytest.raises(UserError, match=r"0.png cannot be read: No such file"):
         epoch(data, "test", 4)
+
+
+def test_data_that_go_away_are_no_fault_of_an_architecture(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real files, nothing kept of them; what could not be scored is scored once they are back."""
+    monkeypatch.setenv("LANAS_DATA", "/proc/none/such")
+    data = looked(root)
+    net = build(NetworkSpec("nb201", data.shape, 2, 4, (1, 1, 1)))
+    evaluator, away = SupernetEvaluator(net, data, {}, images=4), root.with_name("away")
+    root.rename(away)
+    with pytest.raises(Unavailable, match=r"scoring stopped: image .*png cannot be read: No such"):
+        next(evaluator([(1,) * 6]))
+    away.rename(root)
+    (trial,) = evaluator([(1,) * 6])
+    assert trial.error is None

@@ -65,6 +65,20 @@ def test_normalising_leaves_the_images(tmp_path: Path) -> None:
     assert torch.equal(images, before)
 
 
+def test_alternating_mirrors_divide_floats_as_well(tmp_path: Path) -> None:
+    """Trap: values of 0..1, as whole numbers, are all 0, and all images in one half."""
+    data = floats(tmp_path, 1 / 255)
+    assert isinstance(data.images, torch.Tensor)
+    augment = Augment(data, flip="alternating")
+    seen = []
+    for epoch_ in range(2):
+        augment.begin(epoch_)
+        x = augment(data.images, torch.Generator())
+        seen.append((x != data.normalise(data.images)).flatten(1).any(1))
+    assert torch.equal(seen[0], ~seen[1])
+    assert 6 <= seen[0].sum() <= 30  # binomial(36, 1/2) is outside with odds of 2e-5; seed is fixed
+
+
 def test_a_constant_channel_has_nothing_to_scale(tmp_path: Path) -> None:
     x = X["x_train"].astype(np.float32)
     x[..., 1] = 1e6

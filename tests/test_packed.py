@@ -67,6 +67,13 @@ def test_a_picture_is_decoded_once_and_is_the_same(root: Path, opened: list[obje
         assert np.array_equal(image.permute(1, 2, 0), expected)
 
 
+def test_several_processes_write_and_read_it(root: Path, opened: list[object]) -> None:
+    """What they have decoded is there for all; `opened` grows in this process alone."""
+    first = passes(load(root, image_size=14, workers=2))
+    alone = passes(looked(root))
+    assert not opened and all(map(torch.equal, first, alone))
+
+
 def test_it_is_known_by_content(root: Path, opened: list[object]) -> None:
     first = passes(looked(root))
     moved = Path(shutil.move(root, root.parent / "moved"))

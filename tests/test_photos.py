@@ -108,6 +108,14 @@ def test_a_torn_exif_block_leaves_the_picture() -> None:
     assert np.array_equal(pixels(torn), COLOUR)
 
 
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "TIFF", "WEBP"])
+def test_of_several_frames_the_first_is_shown(kind: str) -> None:
+    first, *others = (Image.new("RGB", (8, 6), name) for name in ("red", "lime", "blue"))
+    exact = {"lossless": True} if kind == "WEBP" else {}
+    shown = through(first, kind, save_all=True, append_images=others, **exact)
+    assert np.array_equal(pixels(shown), pixels(first))
+
+
 @pytest.mark.parametrize(
     ("image", "what"),
     [

@@ -68,7 +68,7 @@ class Augment:
         self.epoch.fill_(epoch)  # in place: a captured graph reads this tensor
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Bytes [b, c, h, w] as normalised float32 of that shape.
+        """Images [b, c, h, w], as `data` has them, as normalised float32 of that shape.
 
         A pure function of the generator, which is on the device of the images, and of the epoch.
         """
@@ -113,6 +113,8 @@ def _draw(n: int, images: Tensor, generator: torch.Generator) -> Tensor:
 
 def _half(images: Tensor) -> Tensor:
     """To which of two halves each image belongs, int64 [b] of 0 and 1, by a hash of its bytes."""
+    if images.is_floating_point():  # as whole numbers, those of 0..1 would all be 0
+        images = images.view(torch.int32)
     total = images.sum((1, 2, 3), dtype=torch.int64)
     return (total * 2654435761 >> 16) & 1  # Knuth's multiplicative hash
 

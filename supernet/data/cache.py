@@ -2,10 +2,8 @@
 
 import os
 import tempfile
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 
 def folder() -> Path:
@@ -19,21 +17,18 @@ def folder() -> Path:
     return (caches if caches.is_absolute() else Path(tempfile.gettempdir())) / "lanas"
 
 
-def keep(path: Path, write: Callable[[IO[bytes]], None]) -> bool:
-    """Write a file whole under its name; True if that went well.
+def keep(path: Path, content: bytes | memoryview) -> None:
+    """Give a file of the cache this content whole, where that can be done.
 
-    A cache that is missing, read-only or full costs time and nothing else.
+    A cache that is missing, read-only or full costs time and nothing else. Several processes may
+    write at once, each aside under a name of its own.
     """
-    aside = None
-    try:
+    with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            aside = file.name
-            write(file)
-        os.replace(aside, path)
-    except OSError:
-        with suppress(OSError):
-            if aside is not None:
-                os.unlink(aside)
-        return False
-    return True
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as aside:
+            try:
+                aside.write(content)
+                aside.close()
+                os.replace(aside.name, path)
+            finally:
+                Path(aside.name).unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from lanas.errors import UserError
 from supernet.data import cache, photos
 from supernet.data.folder import Listing
 from supernet.data.kept import below
-from supernet.process import cores, rank
+from supernet.process import cores, local_rank, rank
 from supernet.progress import Progress
 
 
@@ -144,8 +144,7 @@ def _remember(file: Path, names: Sequence[str], files: Listing, found: Seen) -> 
         "pictures": found.sizes[seen],
     }
 
-    def write(to: IO[bytes]) -> None:
-        np.savez(to, **content)
-
-    if rank() == 0 and seen.any():
-        cache.keep(file, write)
+    if local_rank() == 0 and seen.any():  # another machine may have another cache
+        buffer = io.BytesIO()
+        np.savez(buffer, **content)
+        cache.keep(file, buffer.getbuffer())

@@ -41,9 +41,9 @@ class Packed:
         """A shrunk picture; None where it is not there, or not whole."""
         height, width = self.sizes[index].tolist()
         length = 3 * height * width
-        with suppress(OSError), open(self.path, "rb", buffering=0) as file:
+        with suppress(OSError), open(self.path, "rb") as file:
             file.seek(int(self.starts[index]))
-            record = file.read(CHECKSUM + length) or b""
+            record = file.read(CHECKSUM + length)
             whole = len(record) == CHECKSUM + length
             if whole and record[:CHECKSUM] == _checksum(memoryview(record)[CHECKSUM:]):
                 pixels = np.frombuffer(record, np.uint8, offset=CHECKSUM)
@@ -55,7 +55,7 @@ class Packed:
         if pixels.shape[:2] != tuple(self.sizes[index].tolist()):
             return
         content = pixels.tobytes()
-        with suppress(OSError), open(self.path, "r+b", buffering=0) as file:
+        with suppress(OSError), open(self.path, "r+b") as file:
             file.seek(int(self.starts[index]))
             file.write(_checksum(content) + content)
 

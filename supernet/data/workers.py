@@ -3,7 +3,6 @@
 import os
 import shutil
 from collections.abc import Iterator
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 
 from lanas.errors import UserError, one_line
@@ -22,7 +21,7 @@ def watched() -> Iterator[None]:
         yield
     except RuntimeError as error:
         text = one_line(error)
-        if not isinstance(error, BrokenProcessPool) and not any(word in text for word in KILLED):
+        if not any(word in text for word in KILLED):
             raise
         text = text.rpartition("Original Traceback")[2][-160:]  # what was raised stands last
         raise UserError(
