@@ -389,15 +389,3 @@ def test_known_optima_are_canonical() -> None:
     space, table = toys.nasbench_macro()
     best = max(space.enumerate().tolist(), key=lambda arch: table[tuple(arch)])
     assert table[tuple(best)] == max(table.values()) == pytest.approx(93.127, abs=5e-4)
-
-
-def test_whole_numbers_and_failures_without_costs_are_trials() -> None:
-    """An int score is a score; nan without the costs that are objectives is a failed trial."""
-    space = toys.plain(3, 3)
-    optimiser = LaNAS(space, seed=0, objectives=("score", "cost"))
-    optimiser.tell([toys.scored((0, 0, 0), 1, {"cost": 2}), toys.failed((1, 0, 0), nan=True)])
-    optimiser.tell([toys.failed((2, 0, 0))])
-    history = optimiser.history
-    assert history.points[0].tolist() == [1, -2]
-    assert np.isnan(history.points[1:]).all()
-    assert (history.rewards[0] > history.rewards[1:]).all()

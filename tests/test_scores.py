@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lanas import LaNAS
 from lanas.errors import UserError
 from lanas.history import History
 from lanas.scores import PLAIN, Score, make, score_from_data
@@ -105,3 +106,15 @@ def test_the_score_is_applied_when_trials_are_told() -> None:
     with pytest.raises(UserError, match="no measurement 'macs'"):
         history.add([Trial((2,), {"soft": 0.5})])
     assert len(history.archs) == 2, "nothing is half remembered"
+
+
+def test_whole_numbers_and_failures_without_costs_are_trials() -> None:
+    """An int score is a score; nan without the costs that are objectives is a failed trial."""
+    space = toys.plain(3, 3)
+    optimiser = LaNAS(space, seed=0, objectives=("score", "cost"))
+    optimiser.tell([toys.scored((0, 0, 0), 1, {"cost": 2}), toys.failed((1, 0, 0), nan=True)])
+    optimiser.tell([toys.failed((2, 0, 0))])
+    history = optimiser.history
+    assert history.points[0].tolist() == [1, -2]
+    assert np.isnan(history.points[1:]).all()
+    assert (history.rewards[0] > history.rewards[1:]).all()
