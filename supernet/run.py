@@ -106,6 +106,10 @@ class SearchFolder:
         """The score that the checks have corrected, where one won."""
         return self.path / "corrected.json"
 
+    def shown(self, name: str) -> Path:
+        """For a report: `space` (of a table), `drawings` (of some networks, by `arch_id`)."""
+        return self.path / f"{name}.json"
+
     @property
     def tree(self) -> Path:
         """What the optimiser had learned at the end."""
@@ -199,8 +203,6 @@ class Run:
         """The number of the format; 1 where the folder has none, as in the first edition."""
         return self.config.get("format", 1)
 
-    # -- its files -----------------------------------------------------------------------------
-
     @property
     def config_file(self) -> Path:
         """Settings of the supernet's training, its network and the format's number."""
@@ -286,8 +288,6 @@ class Run:
         """The files of a retrained network. arch: its name, as `lanas.space.arch_id` has it."""
         check_tag(tag)
         return NetworkFolder(self.path / "retrain" / (f"{arch}-{tag}" if tag else arch))
-
-    # -- checks --------------------------------------------------------------------------------
 
     def require_supernet(self) -> None:
         """UserError where the run has no trained supernet."""

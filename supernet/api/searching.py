@@ -162,6 +162,8 @@ def search(run: str | Path | Run, **settings: Any) -> Found:
         trusted.keep(args, folder.path)
         settle(folder.config, config, SearchSettings)
         problem.keep(run, folder)
+        if args.table:
+            write_json(folder.shown("space"), problem.space.to_data())
         log = SearchLog(folder.path, Measurements(measured))  # read under its lock
         log.check(problem.space)
         with recorded(run, "search", tag=args.tag, device=ready.device, seed=args.seed):

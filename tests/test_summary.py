@@ -1,0 +1,109 @@
+"""A run folder as plain data, for whatever shows it."""
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lanas.errors import UserError
+from lanas.files import read_object
+from lanas.rank import ranked
+from supernet import Run
+from supernet.api.searching import told
+from supernet.report import summary
+from tests.scripts import TRIALS, tree
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_what_a_run_says_is_what_its_files_say(retrained: Path) -> None:
+    before = tree(retrained)
+    found = summary.read(retrained)
+    assert tree(retrained) == before
+    trials, score = told(Run.open(retrained))
+    (search,), (network,) = found.searches, found.networks
+    assert [t.arch for t in search.trials] == [trial.arch for trial in trials]
+    assert [t.measured for t in search.trials] == [trial.measured for trial in trials]
+    assert search.ranking == [row.number for row in ranked(trials, score)]
+    result = read_object(next(retrained.glob("retrain/*/result.json")))
+    assert found.found is not None and found.found.source == "retrained"
+    assert (found.found.value, found.found.arch) == (result["test"], tuple(result["arch"]))
+    assert np.sum(network.confusion) == result["test_images"]
+    assert np.trace(network.confusion) == round(result["test"] * result["test_images"])
+    assert found.state == "retrained" and not found.unread
+    assert json.loads(json.dumps(asdict(found), allow_nan=False))["name"] == retrained.name
+
+
+def test_the_tree_holds_every_trial_in_one_leaf(trained: Path) -> None:
+    (search,) = summary.read(trained).searches
+    leaves = [i for i, node in enumerate(search.nodes) if not node.bars]
+    assert search.nodes[0].trials == TRIALS
+    assert sum(search.nodes[i].trials for i in leaves) == TRIALS
+    assert all(trial.leaf in leaves for trial in search.trials)
+
+
+def test_of_a_search_that_was_cut_the_tree_is_learned_from_its_log(run: Path) -> None:
+    kept = summary.read(run).searches[0].nodes
+    (run / "search" / "tree.json").unlink()
+    assert summary.read(run).searches[0].nodes == kept
+
+
+def test_options_are_worth_the_mean_of_the_trials_with_them(trained: Path) -> None:
+    (search,) = summary.read(trained).searches
+    for option in search.options:
+        mine = [t.score for t in search.trials if t.arch[option.choice] == option.option]
+        assert (option.trials, option.mean) == (len(mine), pytest.approx(np.mean(mine)))  # type: ignore[arg-type]
+        if option.low is not None and option.high is not None:
+            assert option.low <= option.mean <= option.high
+
+
+def test_broken_files_are_lines_and_the_rest_is_there(run: Path) -> None:
+    (run / "data.json").write_text("[")
+    (run / "search" / "verdict.json").write_text("{}}")
+    with open(run / "search" / "trials.jsonl", "a") as file:
+        file.write('{"trial": 12, "arch": [99], "score": 1, "seconds": 0}\n{"no": "trial"}\n')
+    found = summary.read(run)
+    assert len(found.searches[0].trials) == TRIALS
+    assert len(found.unread) >= 4
+    assert all("\n" not in line for line in found.unread)
+
+
+def test_nothing_is_followed_out_of_the_folder(run: Path, tmp_path: Path) -> None:
+    stranger = tmp_path / "measured" / "0123456789ab.jsonl"
+    stranger.parent.mkdir()
+    stranger.write_text("{}\n")
+    config = run / "search" / "config.json"
+    settings = read_object(config) | {
+        "measured": "../../measured/../../measured/0123456789ab.jsonl"
+    }
+    config.write_text(json.dumps(settings))
+    found = summary.read(run)
+    assert any("not in the run" in line for line in found.unread)
+    (run / "out").symlink_to(tmp_path)
+    with pytest.raises(UserError, match="leads out"):
+        summary.read(run)
+
+
+def test_an_empty_folder_and_one_in_training_are_no_errors(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert summary.read(tmp_path / "empty").state == "empty"
+    (tmp_path / "begun").mkdir()
+    shutil.copy(trained / "config.json", tmp_path / "begun")
+    begun = summary.read(tmp_path / "begun")
+    assert begun.state == "in training" and begun.found is None
+    with pytest.raises(UserError, match="no run folder"):
+        summary.read(tmp_path / "none")
+
+
+def test_it_imports_no_torch(trained: Path) -> None:
+    code = "import sys; from supernet.report import summary; summary.read(sys.argv[1]); "
+    code += "print([name for name in ('torch', 'timm', 'torchvision') if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(trained)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
