@@ -52,12 +52,11 @@ def main() -> None:
 
     trust = command.given.get("trust", False)
 
-    from supernet.api.searching import told
+    from lanas.events import read_search
     from supernet.report.tables import files_table, retrained_table, show
 
-    trials, _ = told(
-        supernet.Run.open(command.first, trust=trust), command.given.get("search_tag", "")
-    )
+    run = supernet.Run.open(command.first, trust=trust)
+    trials = read_search(run.search(command.given.get("search_tag", "")).path, trust=trust).trials
     try:
         whole = retrained_table([net.result for net in networks], trials)
         tables = [files_table(net.result) for net in networks]

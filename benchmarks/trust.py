@@ -148,7 +148,7 @@ def gained(net: Supernet, score: Score, count: int) -> tuple[Floats, Floats, Cou
             metric="accuracy", soft="soft", median_macs=net.median_macs,
         )  # fmt: skip
         used[found.used] += 1
-        left = [i for i in range(len(net.archs)) if i not in set(rows)]
+        left = sorted(set(range(len(net.archs))) - set(rows))
         parts = [[i for i in left if i < net.random], [i for i in left if i >= net.random]]
         own, new = (
             [kendalltau(net.values(s, part), net.truth[part]).statistic for part in parts]
@@ -170,7 +170,7 @@ def main() -> None:
     nets = [twelve_epochs(args.tables)]
     if args.scores is not None:
         nets += supernets(args.scores, args.tables)
-    print("| supernet | score | checks | tau, all | gain | tau, top | gain | used, of 30 |")
+    print(f"| supernet | score | checks | tau, all | gain | tau, top | gain | used, of {DRAWS} |")
     print("|---|---|---|---|---|---|---|---|")
     verdicts = []
     for net in nets:
@@ -185,7 +185,8 @@ def main() -> None:
                 )  # fmt: skip
             whole, said = judged(net, score, 24)
             verdicts.append((net.name, score, whole, said))
-    print("\n| supernet | score | tau less that of MACs, by the whole truth | of 30 verdicts |")
+    head = f"tau less that of MACs, by the whole truth | of {DRAWS} verdicts"
+    print(f"\n| supernet | score | {head} |")
     print("|---|---|---|---|")
     for name, score, whole, said in verdicts:
         words = ", ".join(f"{word} {n}" for word, n in said.most_common())

@@ -101,6 +101,8 @@ def weights(checks: Sequence[Check], pool: Sequence[Arch], scores: ArrayLike) ->
 
 def _bins(scores: Floats) -> Ints:
     """The part of the range that each score lies in, 0 to BINS - 1; of equal width."""
+    if not len(scores):
+        return np.zeros(0, dtype=np.int64)
     low, high = float(scores.min()), float(scores.max())
     inner = np.linspace(low, high, BINS + 1)[1:-1]
     return np.digitize(scores, inner).astype(np.int64)

@@ -107,9 +107,8 @@ def correct(
         intercept, weights = _fitted(features, y, line)
         settings = {"intercept": intercept, **_by_kind(names, weights)}
         tried.append(_candidate("learned", make("learned", settings=settings), own, y, left))
-    best = max(tried, key=lambda each: each.kendall.value if each.gain.low > 0 else -2.0)
-    if not best.gain.low > 0:
-        best = tried[0]
+    won = [each for each in tried if each.gain.low > 0]
+    best = max(won, key=lambda each: each.kendall.value, default=tried[0])
     return Correction(best.score, best.name, tried, len(y))
 
 

@@ -21,6 +21,10 @@ class Unavailable(UserError):
     """
 
 
+class Diverged(UserError):
+    """A training whose loss or weights are not finite any more: a fault of what is trained."""
+
+
 class AllFailed(UserError):
     """Every evaluation of a search failed. traceback: the file with that of the first, if any."""
 

@@ -29,6 +29,7 @@ FEWEST = 8  # checks under which there is no verdict
 FEWEST_OF_A_PART = 4  # of the top, or of the space, under which nothing is said of it
 MOST_NAMED = 1000  # checks; who would need more is told so
 PICKS = (1, 2, 3, 5, 8, 12, 20)  # how many of the top may be retrained
+UNORDERED = 8  # of these, where no order shows among the top
 RIVAL = "macs"  # what the scores have to beat
 
 Word = Literal["better", "worse", "undecided", "none"]
@@ -74,11 +75,13 @@ class Verdict:
     def retrain(self) -> int:
         """How many of the top are worth retraining: those that hold the best more often than not.
 
-        Of PICKS; eight where the checks of the top show no order among them.
+        Of PICKS, and no more than were searched; eight at most where the checks of the top show no
+        order among them.
         """
         if not self.top.low > 0:
-            return 8
-        return next((k for k, chance in self.chance.items() if chance >= 0.5), PICKS[-1])
+            return max((k for k in self.chance if k <= UNORDERED), default=1)
+        likely = (k for k, chance in self.chance.items() if chance >= 0.5)
+        return next(likely, max(self.chance, default=1))
 
     @property
     def sentence(self) -> str:

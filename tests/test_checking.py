@@ -1,6 +1,7 @@
 """`search.py --check`: architectures trained alone, a verdict, and what is not done twice."""
 
 import json
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,15 +13,17 @@ import torch
 
 import supernet
 from lanas.correction import Correction, correct
-from lanas.errors import UserError
+from lanas.errors import Diverged, UserError
 from lanas.files import read_object
 from lanas.scores import make, score_from_data
+from lanas.verdict import Verdict, judge
 from supernet import spaces
 from supernet.api import checking
 from supernet.api.alone import Trainings
 from supernet.api.searching import told
 from supernet.network import NetworkSpec
 from supernet.score.zero_cost import synflow
+from tests.images import npz
 from tests.scripts import SEARCH, Answer, answer
 
 CHECK = (*SEARCH, "--check", 9, "--check-epochs", 1)
@@ -121,7 +124,7 @@ def test_a_check_that_fails_is_named_and_left_out(
 
     def failing(self: Any, *args: Any) -> dict[str, float]:
         if next(count) == 0:
-            raise UserError("loss is nan at step 3")
+            raise Diverged("loss is nan at step 3")
         return train(self, *args)
 
     monkeypatch.setattr(Trainings, "_measured", failing)
@@ -131,6 +134,64 @@ def test_a_check_that_fails_is_named_and_left_out(
     assert verdict["checks"] == 9
     assert [item["error"] for item in verdict["failed"]] == ["loss is nan at step 3"]
     assert "1 failed and are left out" in done.out
+
+
+def test_what_is_no_fault_of_a_check_stops_and_is_not_kept(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trap: data that were away made every check fail, and for ever."""
+    before = lines(copy)
+
+    def away(*_: Any) -> dict[str, float]:
+        raise UserError("image 3.png cannot be read")
+
+    monkeypatch.setattr(Trainings, "_measured", away)
+    done = answer("search", copy, *SEARCH, "--check", 11, "--check-epochs", 1)
+    assert done.status == 2 and "3.png cannot be read" in done.err and lines(copy) == before
+
+
+def test_a_check_begins_as_a_retraining_does(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convolutions as the identity, where the recipe has them; on one device, whatever it has."""
+    seen: list[Any] = []
+    recipe = {"retrain": {"init": "identity", "devices": 4}}
+    (copy / "defaults.json").write_text(json.dumps(recipe))
+    monkeypatch.setattr("supernet.layers.operations.start_as_identity", seen.append)
+    monkeypatch.setattr("supernet.training.loop.fit", lambda it, *_, **__: seen.append(it.devices))
+    tag = ("--tag", "as-identity")
+    done = answer("search", copy, *SEARCH, *tag, "--check", 1, "--check-epochs", 1)
+    assert (done.status, done.err) == (0, "")
+    assert isinstance(seen[0], torch.nn.Module) and seen[1:] == [1]
+
+
+def test_of_an_error_less_is_better_and_checks_weigh_what_they_stand_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A regression whose rmse falls as MACs rise: MACs rank it rightly."""
+    x = np.random.default_rng(0).normal(size=(48, 8, 8)).astype(np.float32)
+    y = x.mean((1, 2))[:, None]
+    data = npz(tmp_path, x_train=x[:40], y_train=y[:40], x_test=x[40:], y_test=y[40:])
+    size = ("--width", 4, "--depth", 1, "--epochs", 1, "--threads", 1, "--batch-size", 16)
+    assert answer("train_supernet", tmp_path / "run", "--data", data, *size).status == 0
+    (tmp_path / "run" / "defaults.json").write_text('{"retrain": {"batch_size": 16}}')
+
+    def measured(self: Trainings, arch: Any, *_: Any) -> dict[str, float]:
+        better = sum(option * 5**i for i, option in enumerate(arch))
+        return {"rmse": 1e6 - better, **dict.fromkeys(("macs", "params", "synflow"), better + 1)}
+
+    given: dict[str, Any] = {}
+
+    def spied(*args: Any, **kwargs: Any) -> Verdict:
+        given.update(kwargs)
+        return judge(*args, **kwargs)
+
+    monkeypatch.setattr(Trainings, "_measured", measured)
+    monkeypatch.setattr(checking, "judge", spied)
+    done = answer("search", tmp_path / "run", *SEARCH, "--check", 9, "--check-epochs", 1)
+    assert (done.status, done.err) == (0, "")
+    verdict = read_object(tmp_path / "run" / "search" / "verdict.json")
+    assert verdict["plain"]["macs"]["kendall"]["value"] == pytest.approx(1)
+    assert given["top"].tolist() == [False] * 6 + [True] * 3
+    assert given["weights"][:6].sum() > 20 and (given["weights"][6:] == 1).all()
 
 
 def test_two_seeds_tell_what_noise_leaves(copy: Path) -> None:
@@ -146,8 +207,19 @@ def test_two_seeds_tell_what_noise_leaves(copy: Path) -> None:
 
 
 def test_other_settings_are_refused(copy: Path) -> None:
-    done = answer("search", copy, *SEARCH, "--check", 9, "--check-epochs", 2)
+    """Before anything is scored."""
+    trials = (copy / "search" / "trials.jsonl").read_bytes()
+    more = (*SEARCH, "--trials", 20)
+    done = answer("search", copy, *more, "--check", 9, "--check-epochs", 2)
     assert done.status == 2 and "epochs is 1 there and 2 here" in done.err
+    recipe = copy / "defaults.json"
+    kept = recipe.read_bytes()
+    recipe.write_text(json.dumps({"retrain": {"batch_size": 5000}}))
+    done = answer("search", copy, *more, "--tag", "large", "--check", 9, "--check-epochs", 2)
+    assert done.status == 2 and done.err.count("\n") == 1 and "5000" in done.err
+    assert not (copy / "search" / "large" / "trials.jsonl").exists()
+    recipe.write_bytes(kept)
+    assert (copy / "search" / "trials.jsonl").read_bytes() == trials
     done = answer("search", copy, *SEARCH, "--check", 9, "--split", "test")
     assert done.status == 2 and "cannot score on 'test'" in done.err
 
@@ -224,3 +296,7 @@ def test_synflow_tells_what_can_flow_and_leaves_the_network_as_it_was() -> None:
         for key, value in net.state_dict().items():
             assert value.dtype == before[key].dtype and torch.equal(value, before[key])
     assert values["none"] < values["skip"] < values["conv3x3"]
+    net = spaces.build(spec, None, (0,) * 6)
+    net.get_submodule("head.4").bias = None
+    assert math.isfinite(synflow(net)), "also where nothing flows at all: it is kept as JSON"
+    assert synflow(net) < values["none"]

@@ -83,6 +83,8 @@ def test_what_the_top_lacks_random_ones_give() -> None:
 def test_too_few_architectures_are_said() -> None:
     with pytest.raises(UserError, match="--check 30: there are 15 different"):
         draw(30, pool_of(10), np.arange(10.0), ranking_of(5), np.random.default_rng(0))
+    with pytest.raises(UserError, match="--check 9: there are 5"):
+        draw(9, [], [], ranking_of(5), np.random.default_rng(0))
     with pytest.raises(UserError, match="--check 12: there are 10"):
         draw(12, pool_of(10), np.arange(10.0), [], np.random.default_rng(0))
 

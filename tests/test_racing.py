@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 import supernet
-from lanas.errors import UserError
+from lanas.costs import cost_from_data
+from lanas.errors import Diverged, UserError
 from lanas.space import arch_id
 from supernet.api.alone import Trainings
 from supernet.api.racing import plan
+from supernet.api.retraining import space_of
 from tests.scripts import SEARCH, answer
 
 RACE = ("--threads", 1, "--epochs", 4, "--race")
@@ -53,6 +55,8 @@ def test_val_judges_and_the_winner_alone_is_retrained(
     kept = json.loads(file.read_text())
     assert kept["winner"] == list(first[0]) and kept["epochs"] == 8
     assert [rung["epochs"] for rung in kept["rungs"]] == [1, 2]
+    config = json.loads((folders[0] / "config.json").read_text())
+    assert "--race" not in config["command"], "it retrains this network"
 
 
 def test_what_was_trained_is_not_trained_again(run: Path, judged: list[tuple[Any, int]]) -> None:
@@ -77,6 +81,10 @@ def test_random_ones_beside_keep_to_the_budgets(run: Path, judged: list[tuple[An
         json.loads(file.read_text())["macs"] for file in (run / "retrain").glob("*/result.json")
     ]
     assert macs and max(macs) <= 90e3
+    opened = supernet.Run.open(run)
+    space, kept = space_of(opened), json.loads(opened.costs_file.read_text())
+    small = supernet.rivals(run, search_tag="small", beside="random:8")
+    assert cost_from_data(kept["macs"], space)(space, small).max() <= 90e3
     everything = supernet.rivals(run, beside="random:8")
     assert len(set(everything)) == 8
 
@@ -86,15 +94,30 @@ def test_a_training_that_fails_is_out(run: Path, monkeypatch: pytest.MonkeyPatch
 
     def failing(self: Trainings, arch: Any, *_: Any) -> dict[str, float]:
         if arch == archs[0]:
-            raise UserError("loss is nan")
+            raise Diverged("loss is nan")
         return {"accuracy": 0.5}
 
     monkeypatch.setattr(Trainings, "_measured", failing)
     won = supernet.race(run, archs, threads=1, epochs=4)
     assert won.arch == archs[1], "of equals the better ranked"
-    monkeypatch.setattr(Trainings, "_measured", lambda *_: (_ for _ in ()).throw(UserError("no")))
+    monkeypatch.setattr(Trainings, "_measured", lambda *_: (_ for _ in ()).throw(Diverged("no")))
     with pytest.raises(UserError, match="every training of 1 epochs failed"):
         supernet.race(run, archs, threads=1, epochs=6, seed=9)
+
+
+def test_equal_networks_race_once_and_none_is_refused(
+    run: Path, judged: list[tuple[Any, int]]
+) -> None:
+    """An operation whose output is not used is none at all."""
+    space = space_of(supernet.Run.open(run))
+    one = (0, 1, 0, 0, 0, 0)
+    (other,) = supernet.select(run, one)
+    assert other != one and space.canonical([one]).tolist() == [list(other)]
+    assert supernet.race(run, [one, other], threads=1, epochs=4).arch == other and not judged
+    with pytest.raises(UserError, match="no architecture given"):
+        supernet.race(run, [])
+    with pytest.raises(UserError, match="has 3 choices"):
+        supernet.race(run, [(0, 1, 2)])
 
 
 @pytest.mark.parametrize(
@@ -104,6 +127,7 @@ def test_a_training_that_fails_is_out(run: Path, monkeypatch: pytest.MonkeyPatch
         (["--race", "--beside", "random:0"], "--beside random:0: allowed is random:K"),
         (["--race", "--beside", "top:3"], "--beside top:3: allowed is random:K"),
         (["--race", "--devices", 2, "--device", "cpu"], "a race trains on one device"),
+        (["--race", "--nodes", 2, "--device", "cpu"], "--nodes 2: a race trains on one device"),
     ],
 )
 def test_what_a_race_cannot_do(run: Path, flags: list[Any], said: str) -> None:

@@ -62,6 +62,18 @@ def test_a_supernet_that_is_right_over_all_and_wrong_at_the_top() -> None:
     assert sum(checked("wrong at the top", seed).top.low > 0 for seed in range(40)) <= 4
 
 
+def test_no_more_are_to_be_retrained_than_were_searched() -> None:
+    """`--arch top:8` of five trials is refused."""
+    rng = np.random.default_rng(0)
+    truth, macs = rng.normal(size=30), np.exp(rng.normal(size=30))
+    for scores in (truth, rng.normal(size=30)):
+        for searched in (1, 5, 30):
+            verdict = judge(
+                scores, truth, {"macs": macs}, top=np.arange(30) >= 20, searched=searched
+            )
+            assert 1 <= verdict.retrain <= searched
+
+
 def test_few_checks_decide_nothing_and_say_how_many_would() -> None:
     undecided = [v for v in (checked("perfect", seed, 9) for seed in range(20))
                  if v.word == "undecided"]  # fmt: skip

@@ -3,28 +3,24 @@
 import shutil
 import time
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lanas.errors import UserError
+from lanas.errors import Diverged
 from lanas.space import Arch, Floats, arch_id
-from lanas.trials import Measurements, Trial, key_of
-from supernet.api import common
+from lanas.trials import Measurements, Trial, finite, key_of
+from supernet.api import common, retraining
 from supernet.cli.settings import RetrainSettings, identity
+from supernet.process import undisturbed
 from supernet.provenance import recorded
 from supernet.run import Run, lock, read_json
 
 if TYPE_CHECKING:
     from supernet.data.sets import Data
 
-
-APART = (  # what does not make another training alone
-    *("arch", "race", "beside", "search_tag", "score", "tag", "data", "inherit", "auxiliary"),
-    *("export", "opset", "onnx_input", "free_size", "trust", "estimate"),
-)
+APART = (*retraining.APART, "inherit", "auxiliary")  # what does not make another training alone
 
 
 def named_by(run: Run, settings: RetrainSettings, split: str) -> str:
@@ -69,26 +65,27 @@ class Trainings:
         run: Run,
         settings: Sequence[RetrainSettings],
         device: str,
+        data: "Data",
         *,
         split: str,
-        data: str | None,
         what: str,
     ) -> None:
-        """split: images that judge. data: where the run's data lies now. what: a word for it."""
-        self.run, self.settings, self.device = run, settings, device
-        self.split, self.moved, self.what = split, data, what
+        """split: images that judge. what: a word for a training, in lines and in the history."""
+        self.run, self.settings, self.device, self.data = run, settings, device, data
+        self.split, self.what = split, what
         self.files = [run.checks(named_by(run, each, split)) for each in settings]
+        self.alone = Alone(self.files)
 
+    @undisturbed()
     def train(self, archs: Sequence[Arch], longest: int) -> None:
         """Train what the files do not hold yet; what it takes is said first and as it goes.
 
         longest: epochs of retrain.py.
         """
-        logs = [Measurements(file) for file in self.files]
         left = [
             (arch, number)
             for arch in archs
-            for number, log in enumerate(logs)
+            for number, log in enumerate(self.alone.logs)
             if log.of(arch) is None
         ]
         if not left:
@@ -98,14 +95,12 @@ class Trainings:
             f"{self.settings[0].epochs} epochs each (retrain.py takes {longest}); the time is told "
             "after the first"
         )
-        data = self.data
-        self.settings[0].check(data, "train")  # what is wrong is said first
-        start, metric = time.monotonic(), data.task.metric
-        with recorded(self.run, "check", device=self.device, seed=self.settings[0].seed):
+        start, metric = time.monotonic(), self.data.task.metric
+        with recorded(self.run, self.what, device=self.device, seed=self.settings[0].seed):
             for count, (arch, number) in enumerate(left, 1):
                 folder = self.files[number].with_suffix("") / arch_id(arch)
-                trial = self._one(arch, self.settings[number], data, folder)
-                logs[number].append(trial)
+                trial = self._one(arch, self.settings[number], folder)
+                self.alone.logs[number].append(trial)
                 ahead = (len(left) - count) * (time.monotonic() - start) / count
                 told = trial.error or f"{metric} {trial.measured[metric]:.4f}"
                 common.say(
@@ -113,36 +108,22 @@ class Trainings:
                     f"{ahead:.0f} s left ({arch_id(arch)})"
                 )
 
-    @cached_property
-    def data(self) -> "Data":
-        """The run's data, by its own splits."""
-        from supernet.data.splits import read_splits
+    def _one(self, arch: Arch, settings: RetrainSettings, folder: Path) -> Trial:
+        """Train one architecture and measure it on the split that judges.
 
-        splits, workers = read_splits(self.run.splits_file), self.settings[0].workers
-        return common.load_data(self.run, self.device, workers, splits, self.moved)
-
-    @property
-    def metric(self) -> tuple[str, bool]:
-        """Name of what judges, and whether more of it is better."""
-        return self.data.task.metric, self.data.task.higher
-
-    def _one(self, arch: Arch, settings: RetrainSettings, data: "Data", folder: Path) -> Trial:
-        """Train one architecture and measure it on the split that search scores on."""
+        Only what is its own fault is kept as a failure: data that are away end the script.
+        """
         start = time.perf_counter()
-        try:
-            with lock(folder):
-                measured = self._measured(arch, settings, data, folder)
-            shutil.rmtree(folder)
-        except UserError as error:
-            return Trial(arch, {}, time.perf_counter() - start, str(error))
-        return Trial(arch, measured, time.perf_counter() - start)
+        with lock(folder):
+            try:
+                measured, error = self._measured(arch, settings, folder), None
+            except Diverged as diverged:
+                measured, error = {}, str(diverged)
+        shutil.rmtree(folder)
+        return finite(Trial(arch, measured, time.perf_counter() - start, error))
 
-    def _measured(
-        self, arch: Arch, settings: RetrainSettings, data: "Data", folder: Path
-    ) -> dict[str, float]:
+    def _measured(self, arch: Arch, settings: RetrainSettings, folder: Path) -> dict[str, float]:
         from functools import partial
-
-        import torch
 
         from supernet import spaces
         from supernet.score.counted import count
@@ -150,15 +131,14 @@ class Trainings:
         from supernet.score.zero_cost import synflow
         from supernet.training.loop import fit
 
-        torch.manual_seed(settings.seed)
-        network, trust = self.run.config["network"], self.run.trust
-        spec, copy = spaces.kept(network, self.run.path, data.shape, trust=trust)
-        net = spaces.build(spec, copy, arch)
+        data, network = self.data, self.run.config["network"]
+        spec, copy = spaces.kept(network, self.run.path, data.shape, trust=self.run.trust)
+        net = retraining.begun(self.run, settings, spec, copy, arch)
         costs = {name: float(value) for name, value in count(net, net.input_shape()).items()}
         costs["synflow"] = synflow(net)
         net.to(self.device)
         module = common.training(net, data, settings, "train", drop_path=settings.drop_path)
-        fit(module, folder, device=self.device)
+        fit(module, folder, device=self.device, capture=settings.capture)
         net.to(self.device).eval()
         found = score(partial(net, arch=None), data.batches(self.split, 256), data)
         return found | costs

@@ -129,23 +129,20 @@ def checked(
 ) -> Checked | None:
     """Train alone what `--check` asks for and judge; None where no checks were asked for, ever.
 
-    Called under the search's lock, after its trials. What was trained is not trained again. The
-    verdict is kept in the search's folder. over: architectures that exceed a budget by their own
-    figure, which are no candidates. UserError where settings are not those of earlier
-    checks of this search.
+    Called under the search's lock, after its trials and `require_possible`. What was trained is not
+    trained again. The verdict is kept in the search's folder. over: architectures that exceed a
+    budget by their own figure, which are no candidates.
     """
     if args.check is None and not folder.checks.is_file():
         return None
     kept = _kept(folder.checks)
-    pool = kept.pool or _pool(problem, log, args)
-    scores = _scores(problem, log, pool)
-    pool = [arch for arch, score in zip(pool, scores, strict=True) if np.isfinite(score)]
-    scores = scores[np.isfinite(scores)]
+    pool, scores = _pool(problem, log, args, kept.pool)
+    kept = replace(kept, pool=pool)
     ranking = [row.trial.arch for row in ranked(log.trials, problem.score, over)]
     if args.check is not None:
         rng = np.random.default_rng(args.seed)
         plan = plans.draw(args.check, pool, scores, ranking, rng, kept.plan)
-        kept = _train(run, folder, args, device, kept, replace(kept, pool=pool, plan=plan))
+        kept = _train(run, problem, folder, args, device, replace(kept, plan=plan))
     alone = Alone([run.checks(key) for key in kept.keys])
     found = _judged(run, problem, log, kept, scores, alone, len(ranking))
     if found.correction.used != OWN:
@@ -156,21 +153,46 @@ def checked(
     return found
 
 
-def _train(
-    run: Run, folder: SearchFolder, args: SearchSettings, device: str, before: Plan, plan: Plan
-) -> Plan:
-    """Put the plan on disk and train what is not trained; UserError for other settings."""
-    settings, longest = schedule(run, args)
-    about = {"split": args.split, "seeds": args.check_seeds} | identity(settings, *APART)
+def require_possible(
+    run: Run, problem: Problem, args: SearchSettings, folder: SearchFolder
+) -> None:
+    """UserError, before the search, where its checks cannot be trained by these settings.
+
+    Also where earlier checks of this search were trained by others.
+    """
+    if args.check is None or problem.data is None:
+        return
+    settings, _ = schedule(run, args)
+    settings.check(problem.data, "train")
+    before, about = _kept(folder.checks), _about(args, settings)
     there = dict(before.schedule)
     if before.plan and (differing := differences(there, about, RetrainSettings)):
         raise UserError(
             f"{folder.checks} was made with other settings: {differing}; take them, or "
             "another --tag"
         )
+
+
+def _about(args: SearchSettings, settings: RetrainSettings) -> dict[str, Any]:
+    """What has to be the same for all checks of a search."""
+    return {"split": args.split, "seeds": args.check_seeds} | identity(settings, *APART)
+
+
+def _train(
+    run: Run,
+    problem: Problem,
+    folder: SearchFolder,
+    args: SearchSettings,
+    device: str,
+    plan: Plan,
+) -> Plan:
+    """Put the plan on disk and train what is not trained."""
+    assert problem.data is not None  # a table has no networks to check
+    settings, longest = schedule(run, args)
     every = [replace(settings, seed=settings.seed + i) for i in range(args.check_seeds)]
-    trainings = Trainings(run, every, device, split=args.split, data=args.data, what="check")
-    plan = replace(plan, schedule=about, keys=[file.stem for file in trainings.files])
+    trainings = Trainings(run, every, device, problem.data, split=args.split, what="check")
+    keys = [file.stem for file in trainings.files]
+    plan = replace(plan, schedule=_about(args, settings), keys=keys)
     write_json(folder.checks, plan.to_data())
     trainings.train([check.arch for check in plan.plan], longest)
     return plan
@@ -179,11 +201,11 @@ def _train(
 def schedule(run: Run, args: SearchSettings) -> tuple[RetrainSettings, int]:
     """The settings of a check, and the epochs that retrain.py takes.
 
-    They are those of the run's recipe for retrain.py, but for the epochs; an auxiliary head and
-    inherited weights are left out.
+    They are those of the run's recipe for retrain.py, but for the epochs, on one device; an
+    auxiliary head and inherited weights are left out.
     """
     typed = {"device": args.device, "threads": args.threads, "workers": args.workers}
-    typed |= {"trust": args.trust}
+    typed |= {"trust": args.trust, "devices": 1, "nodes": 1}
     defaults = trusted.defaults(run, "retrain", {})
     longest = common.settings(RetrainSettings, {}, defaults).epochs
     epochs = args.check_epochs or max(1, round(longest / SHORT))
@@ -194,19 +216,25 @@ def schedule(run: Run, args: SearchSettings) -> tuple[RetrainSettings, int]:
 # -- scores --------------------------------------------------------------------------------------
 
 
-def _pool(problem: Problem, log: SearchLog, args: SearchSettings) -> list[Arch]:
-    """Random architectures of what is searched, each measured as a trial is."""
-    drawn = lanas.make(
+def _pool(
+    problem: Problem, log: SearchLog, args: SearchSettings, before: Sequence[Arch]
+) -> tuple[list[Arch], Floats]:
+    """Random architectures of what is searched, each measured as a trial is, and scores, [n].
+
+    before: those of earlier checks, which stay. Those without a score are left out.
+    """
+    pool = list(before) or lanas.make(
         "random", problem.space, problem.budgets, seed=args.seed, predicates=problem.predicates
-    )
-    pool = drawn.ask(POOL)
+    ).ask(POOL)
     log.measurements.refresh()
     missing = [arch for arch in pool if log.measurements.of(arch) is None]
     if missing:
         common.say(f"checks: {len(missing)} random architectures are scored first")
     for trial in problem.evaluate(missing):
         log.measurements.append(trial)
-    return pool
+    scores = _scores(problem, log, pool)
+    scored = np.isfinite(scores)
+    return [arch for arch, there in zip(pool, scored, strict=True) if there], scores[scored]
 
 
 def _scores(problem: Problem, log: SearchLog, archs: Sequence[Arch]) -> Floats:

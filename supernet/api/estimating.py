@@ -22,6 +22,7 @@ from supernet.run import Run
 from supernet.spaces import resolve
 
 if TYPE_CHECKING:
+    from supernet.api.searching import Prepared
     from supernet.training.loop import Training
 
 TRIAL = 1500  # bytes on disk, about: a measurement, what was asked, what was told
@@ -182,21 +183,21 @@ def _search(path: Path, values: dict[str, Any]) -> Estimate:
         of = f"{duration(seconds)} to measure {name}; {of}"
     checks = 0.0
     if args.check is not None and not args.table:
-        checks, said = _checks(ready.run, args, ready.device, optimiser.ask(1)[0])
+        checks, said = _checks(ready, optimiser.ask(1)[0])
         of += f"; then {duration(checks)} for {said}"
     seconds = sum(fits.values()) + each * left + checks
     return Estimate(seconds, of, memory(), TRIAL * left, _free(path))
 
 
-def _checks(run: Run, args: SearchSettings, device: str, arch: Arch) -> tuple[float, str]:
+def _checks(ready: "Prepared", arch: Arch) -> tuple[float, str]:
     """Seconds of the checks of a search if none is there yet, and what they are."""
     from supernet import spaces
     from supernet.api.checking import schedule
-    from supernet.data.splits import read_splits
     from supernet.training.estimate import measure
 
+    run, args, device, data = ready.run, ready.args, ready.device, ready.problem.data
+    assert data is not None  # a table has no networks to check
     settings, _ = schedule(run, args)
-    data = common.load_data(run, device, args.workers, read_splits(run.splits_file), args.data)
     spec, copy = spaces.kept(run.config["network"], run.path, data.shape, trust=run.trust)
     net = spaces.build(spec, copy, arch).to(device)
     module = common.training(net, data, settings, "train", drop_path=settings.drop_path)

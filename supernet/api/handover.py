@@ -23,7 +23,7 @@ from lanas.errors import UserError
 from lanas.space import Arch, arch_id
 from supernet.api import common
 from supernet.api.loading import load
-from supernet.cli.settings import DeviceSettings, RetrainSettings
+from supernet.cli.settings import DeviceSettings, RetrainSettings, TrustSettings
 from supernet.data.files import Files
 from supernet.data.metrics import computed
 from supernet.data.photos import Preprocess
@@ -221,13 +221,8 @@ def command(run: Run, arch: Arch, args: RetrainSettings) -> str:
     """The command line that retrains this network: what differs from the defaults."""
     path = run.path.name if run.path.is_absolute() else str(run.path)
     typed = ["python", "retrain.py", path, "--arch", arch_id(arch)]
-    aside = {f.name for f in fields(DeviceSettings)} | {
-        "arch",
-        "search_tag",
-        "score",
-        "data",
-        "trust",
-    }
+    aside = {f.name for kind in (DeviceSettings, TrustSettings) for f in fields(kind)}
+    aside |= {"arch", "race", "beside", "search_tag", "score", "data"}
     for field in fields(args):
         value = getattr(args, field.name)
         default = field.default if field.default is not MISSING else None

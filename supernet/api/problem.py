@@ -42,7 +42,7 @@ class Problem:
     better. score: what is maximised. told: latency and energy, where the search has to do with
     them, and what measures them. counted: costs that belong to the run. measured_by: what a
     measurement depends on beside its architecture. median_macs: of the space, what a prior of size
-    counts from.
+    counts from. data: what a supernet is scored on; a table has none.
     """
 
     space: Space
@@ -59,6 +59,7 @@ class Problem:
     told: Sequence[Told] = ()
     counted: dict[str, Cost] = field(default_factory=dict)
     median_macs: float | None = None
+    data: "Data | None" = None
 
     def keep(self, run: Run, folder: SearchFolder) -> None:
         """Put what was counted and measured on disk, so that a search that goes on has the same."""
@@ -188,6 +189,7 @@ def of_supernet(run: Run, args: SearchSettings, device: str, folder: SearchFolde
         told=told,
         counted=counted,
         median_macs=median,
+        data=data,
     )
 
 

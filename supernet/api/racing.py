@@ -1,23 +1,26 @@
 """`supernet.race`: successive halving over a few architectures, with val as the judge."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lanas
-from lanas.costs import cost_from_data
+from lanas.costs import Budget, cost_from_data
 from lanas.errors import UserError
 from lanas.events import read_search
-from lanas.space import Arch, Space
-from lanas.trials import Measurements, key_of
+from lanas.space import Arch, Space, as_tuples
+from lanas.trials import key_of
 from supernet.api import common, trusted
-from supernet.api.alone import Trainings
+from supernet.api.alone import Alone, Trainings
 from supernet.api.problem import within
 from supernet.api.retraining import space_of
 from supernet.cli.settings import RetrainSettings
 from supernet.run import Run, read_json, write_json
+
+if TYPE_CHECKING:
+    from supernet.data.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Rung:
 
 @dataclass(frozen=True)
 class Raced:
-    """A race: who won, and its rungs. epochs: of all trainings of the rungs together."""
+    """A race: who won, and its rungs."""
 
     arch: Arch
     rungs: list[Rung]
@@ -63,23 +66,34 @@ def race(run: str | Path | Run, archs: Sequence[Arch], **settings: Any) -> Raced
     """Train architectures by rungs on train, judged on val; of equals the one given first wins.
 
     settings: those of `retrain`. The cost is said first. What was trained by the same settings,
-    also as a check, is not trained again. UserError where every one of a rung failed, or for
-    settings that one device cannot do.
+    also as a check, is not trained again. UserError where every one of a rung failed, and for
+    settings that a race cannot have.
     """
     run = trusted.opened(run, settings)
     args = common.settings(RetrainSettings, settings, trusted.defaults(run, "retrain", settings))
-    if args.devices > 1:
-        raise UserError(f"--devices {args.devices}: a race trains on one device; leave it out")
+    if args.processes > 1:
+        given = f"--nodes {args.nodes}" if args.nodes > 1 else f"--devices {args.devices}"
+        raise UserError(f"{given}: a race trains on one device; leave it out")
+    if not archs:
+        raise UserError("race: no architecture given; give one or more")
     run.require_supernet()
-    archs = list(dict.fromkeys(archs))
+
+    from supernet.data.splits import read_splits
+
+    space = space_of(run)
+    each_once = dict.fromkeys(as_tuples(space.canonical([space.check(arch) for arch in archs])))
+    archs = list(each_once)
     rungs = plan(len(archs), args.epochs)
     common.say(_cost(rungs, args.epochs))
-    device, done = common.device(args), []
+    device = common.device(args)
+    data = common.load_data(run, device, args.workers, read_splits(run.splits_file), args.data)
+    args.check(data, "train")
+    done = []
     for count, epochs in rungs:
         each = replace(args, epochs=epochs, inherit=False, auxiliary=False)
-        trainings = Trainings(run, [each], device, split="val", data=args.data, what="race")
+        trainings = Trainings(run, [each], device, data, split="val", what="race")
         trainings.train(archs[:count], args.epochs)
-        rung = _rung(trainings, archs[:count], epochs)
+        rung = _rung(trainings.alone, data.task, archs[:count], epochs)
         if not rung.archs:
             raise UserError(
                 f"race: every training of {epochs} epochs failed; see {run.path}/checks"
@@ -103,12 +117,10 @@ def _cost(rungs: Sequence[tuple[int, int]], epochs: int) -> str:
     )
 
 
-def _rung(trainings: Trainings, archs: Sequence[Arch], epochs: int) -> Rung:
-    metric, higher = trainings.metric
-    log = Measurements(trainings.files[0])
-    found = [(arch, trial) for arch in archs if (trial := log.of(arch)) is not None]
-    scored = [(arch, t.measured[metric]) for arch, t in found if t.error is None]
-    order = sorted(scored, key=lambda pair: -pair[1] if higher else pair[1])
+def _rung(alone: Alone, task: "Task", archs: Sequence[Arch], epochs: int) -> Rung:
+    found = [(arch, trial) for arch in archs if (trial := alone.of(arch)) is not None]
+    scored = [(arch, t.measured[task.metric]) for arch, t in found if t.error is None]
+    order = sorted(scored, key=lambda pair: -pair[1] if task.higher else pair[1])
     return Rung(epochs, [arch for arch, _ in order], [value for _, value in order])
 
 
@@ -141,7 +153,7 @@ def rivals(run: str | Path | Run, **settings: Any) -> list[Arch]:
     return found
 
 
-def _budgets(run: Run, space: Space, config: Any) -> Any:
+def _budgets(run: Run, space: Space, config: Mapping[str, Any]) -> tuple[Budget, ...]:
     limits = {
         name: float(config[f"max_{name}"])
         for name in ("macs", "params")

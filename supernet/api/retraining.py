@@ -194,7 +194,7 @@ def _retrain(run: Run, args: RetrainSettings, arch: Arch, folder: NetworkFolder)
     trusted.require_unchanged(args, folder.path, "this training")
     settled(folder.settings, kept, RetrainSettings)
 
-    net = _begun(run, args, spec, copy, arch)
+    net = begun(run, args, spec, copy, arch)
     if forms and rank() == 0:
         handover.try_forms(forms, net, data.mean, data.std)
     if args.auxiliary:
@@ -224,7 +224,7 @@ def _retrain(run: Run, args: RetrainSettings, arch: Arch, folder: NetworkFolder)
     return Deployed(net, data.mean, data.std, folder.path).eval()
 
 
-def _begun(
+def begun(
     run: Run, args: RetrainSettings, spec: "NetworkSpec", copy: str | None, arch: Arch
 ) -> "Supernet":
     """The network of an architecture with the weights that its training begins with."""

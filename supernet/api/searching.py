@@ -17,7 +17,7 @@ from lanas.space import Arch, Space
 from lanas.trials import Measurements, Trial, key_of
 from supernet import spaces
 from supernet.api import common, trusted
-from supernet.api.checking import Checked, checked
+from supernet.api.checking import Checked, checked, require_possible
 from supernet.api.problem import Problem, objectives, of_supernet, of_table
 from supernet.api.timed import (
     Told,
@@ -159,6 +159,7 @@ def search(run: str | Path | Run, **settings: Any) -> Found:
         config = _config(problem, args, folder, measured)
         trusted.require_unchanged(args, folder.path, "this search")
         settled(folder.config, config, SearchSettings)
+        require_possible(run, problem, args, folder)
         trusted.keep(args, folder.path)
         settle(folder.config, config, SearchSettings)
         problem.keep(run, folder)

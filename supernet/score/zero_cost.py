@@ -1,6 +1,7 @@
 """A score that needs no training, as a plain predictor beside MACs and parameters."""
 
 import math
+import sys
 
 import torch
 
@@ -13,7 +14,7 @@ def synflow(net: Supernet, *, seed: int = 0) -> float:
     The sum over weights of |θ · ∂R/∂θ|, where R is the sum of the outputs for an input of ones and
     every weight is replaced by its magnitude: how much can flow through the network at all. Norms
     run as they are before training, which changes nothing. net: the network of one architecture; it
-    is left as it was. -inf where nothing flows.
+    is left as it was. Where nothing flows, the logarithm of the smallest float.
     """
     training, device = net.training, next(net.parameters()).device
     kept = {name: value.clone() for name, value in net.state_dict().items()}
@@ -36,4 +37,4 @@ def synflow(net: Supernet, *, seed: int = 0) -> float:
     finally:
         net.float().load_state_dict(kept)
         net.train(training)
-    return math.log(flow) if flow > 0 else -math.inf
+    return math.log(max(flow, sys.float_info.min))

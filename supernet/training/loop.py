@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import Metric
 
-from lanas.errors import UserError, one_line
+from lanas.errors import Diverged, UserError, one_line
 from lanas.space import Arch
 from supernet.data.sets import Data
 from supernet.layers.norms import batch_norms
@@ -263,7 +263,7 @@ class Training(pl.LightningModule):
             self._check()
 
     def _check(self) -> None:
-        """Raise UserError at the first loss since the last look that is not finite.
+        """Raise Diverged at the first loss since the last look that is not finite.
 
         Waits for the device. What is not finite on one device is not finite on any.
         """
@@ -277,7 +277,7 @@ class Training(pl.LightningModule):
             for arch, loss in zip(archs, losses, strict=True):
                 if not math.isfinite(loss):
                     words = self.net.space.words(arch)
-                    raise UserError(
+                    raise Diverged(
                         f"loss is {loss} at step {step} (epoch "
                         f"{self.current_epoch}) on {words}; {REMEDY}"
                     )
@@ -345,7 +345,7 @@ class Training(pl.LightningModule):
         finite = torch.stack([tensor.isfinite().all() for tensor in state.values()]).tolist()
         for name, ok in zip(state, finite, strict=True):
             if not ok:
-                raise UserError(
+                raise Diverged(
                     f"{name} is not finite after step {self.global_step - 1} "
                     f"(epoch {self.current_epoch}), though every loss was; {REMEDY}"
                 )
