@@ -10,6 +10,7 @@ TINY: dict[str, dict[str, Any]] = {
     "macro": {"width": 4, "depth": [2, 3, 3]},
     "nasnet": {"width": 4, "depth": [1, 1, 1]},
     "mbconv": {"width": 0.1, "depth": [1, 2, 1, 1, 3], "options": {"resolutions": [8, 16]}},
+    "sizes": {"options": {"channels": [2, 4, 6]}},
 }
 
 

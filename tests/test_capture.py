@@ -25,10 +25,11 @@ from supernet.training.strategies import Fair, Sandwich, Single, Strategy, Unifo
 from tests.images import npz
 from tests.training import before_each_pass
 
-SMALL: dict[str, tuple[float, tuple[int, ...]]] = {
+SMALL: dict[str, tuple[float | None, tuple[int, ...]]] = {
     "macro": (4, (2, 2)), "nb201": (4, (1, 1, 1)), "nasnet": (4, (1, 1)), "mbconv": (0.5, (2,) * 5),
+    "sizes": (None, (1, 1, 1)),
 }  # fmt: skip
-OPTIONS = {"mbconv": {"resolutions": [16, 32]}}
+OPTIONS = {"mbconv": {"resolutions": [16, 32]}, "sizes": {"channels": [4, 8]}}
 
 
 @pytest.fixture(scope="module")

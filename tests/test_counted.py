@@ -11,16 +11,19 @@ from supernet.score.counted import Remembered, adding, count, of_supernet, on_me
 from supernet.score.extremes import extremes
 from supernet.spaces import build
 
-SPACES = Path(__file__).parent / "spaces"
+NAMES = {
+    "sizes": "sizes",
+    "transformer": str(Path(__file__).parent / "spaces" / "transformer.py"),
+}
 SHAPE = (3, 8, 8)
 
 
 def network(name: str) -> Supernet:
-    return build(NetworkSpec(str(SPACES / f"{name}.py"), SHAPE, 5))
+    return build(NetworkSpec(NAMES[name], SHAPE, 5))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["size_space", "transformer"])
+@pytest.mark.parametrize("name", NAMES)
 def test_costs_are_exact_for_500_networks(name: str) -> None:
     net, counter = on_meta(network(name)), Remembered()
     space, costs = net.space, of_supernet(net, SHAPE)
@@ -33,7 +36,7 @@ def test_costs_are_exact_for_500_networks(name: str) -> None:
         assert cost(space, archs).tolist() == [found[key] for found in counted]
 
 
-@pytest.mark.parametrize("name", ["size_space", "transformer"])
+@pytest.mark.parametrize("name", NAMES)
 def test_the_ends_are_the_first_and_the_last_options(name: str) -> None:
     """What the sandwich rule trains: of these spaces every option is larger than the one before."""
     net = network(name)

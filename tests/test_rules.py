@@ -24,7 +24,7 @@ FAMILIES = {  # each as small as it can be, and images of its data
     "macro": ((3, 8, 8), 2, 1, {}),
     "nasnet": ((3, 8, 8), 2, 1, {}),
     "mbconv": ((3, 24, 24), 0.1, 1, {"resolutions": [16, 24]}),
-    str(SPACES / "size_space.py"): ((3, 8, 8), None, None, {}),
+    "sizes": ((3, 8, 8), None, 1, {}),
     str(SPACES / "transformer.py"): ((3, 8, 8), None, None, {}),
 }
 

@@ -311,14 +311,15 @@ def test_batch_norm_is_never_given_one_image() -> None:
      {"parameter_weight": 3.0}, {"path_weights": "convolutions"}],
     ids=str,
 )  # fmt: skip
-@pytest.mark.parametrize("family", ["size_space", "transformer"])
+@pytest.mark.parametrize("family", ["sizes", "transformer"])
 def test_every_strategy_trains_elastic_widths(
     square: Data, tmp_path: Path, family: str, given: dict[str, Any]
 ) -> None:
     """Three steps each; the ends of a sandwich are the largest and the smallest there is."""
     torch.manual_seed(0)
     path = Path(__file__).parent / "spaces" / f"{family}.py"
-    net = build(NetworkSpec(str(path), square.shape, square.task.outputs))
+    name = str(path) if path.is_file() else family
+    net = build(NetworkSpec(name, square.shape, square.task.outputs))
     before = copy.deepcopy(net.state_dict())
     strategy = make(net, StrategySettings(**given))
     if isinstance(strategy, Sandwich):
