@@ -25,6 +25,17 @@ class Diverged(UserError):
     """A training whose loss or weights are not finite any more: a fault of what is trained."""
 
 
+class WorkerDied(Unavailable):
+    """A worker died at an architecture, and another takes its place.
+
+    blames: whether the architecture may be why; it is not where a whole machine went away.
+    """
+
+    def __init__(self, message: str, *, blames: bool = True) -> None:
+        super().__init__(message)
+        self.blames = blames
+
+
 class AllFailed(UserError):
     """Every evaluation of a search failed. traceback: the file with that of the first, if any."""
 

@@ -1,7 +1,7 @@
 """The events of a search on disk: what was asked, and what came back, in the order it was told.
 
     log = SearchLog(folder, Measurements(run / "measured" / "KEY.jsonl"))
-    log.ask([arch]); log.tell(trial, score=0.9)
+    log.ask([arch]); log.tell([trial], [0.9])
 
 A search's folder holds `config.json` (its settings; the frozen `score`, and `measured`, the path
 of the measurements relative to it), `asked.jsonl` (each architecture asked for, with the number of
@@ -98,17 +98,26 @@ class SearchLog:
         self._asked_lines.append([{"arch": arch, "told": told} for arch in archs])
         self.asked += archs
 
-    def tell(self, trial: Trial, score: float) -> None:
-        """Put a trial on disk that the measurements hold already; score: nan where it has none."""
-        record: Record = {"trial": len(self.trials), "arch": trial.arch}
+    def tell(self, trials: Sequence[Trial], scores: Sequence[float]) -> None:
+        """Put trials on disk that the measurements hold already, with one sync.
+
+        scores: nan where one has none.
+        """
+        pairs = zip(trials, scores, strict=True)
+        self._told_lines.append(
+            [self._record(number, *pair) for number, pair in enumerate(pairs, len(self.trials))]
+        )
+        self.trials += trials
+
+    def _record(self, number: int, trial: Trial, score: float) -> Record:
+        record: Record = {"trial": number, "arch": trial.arch}
         record["score"] = score if math.isfinite(score) else None
         record["seconds"] = trial.seconds
         if trial.error is not None:
             record["error"] = trial.error
             if (file := self.measurements.traceback(trial.arch)) is not None:
                 record["traceback"] = os.path.relpath(file.resolve(), self.folder.resolve())
-        self._told_lines.append([record])
-        self.trials.append(trial)
+        return record
 
 
 def _with_measurements(

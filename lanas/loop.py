@@ -2,41 +2,25 @@
 
     search(optimiser, log, [table], trials=300)
 
-Evaluators are callables, architectures in and trials out. Of several each has a thread and one
-architecture at a time, and they answer in any order. Whatever is asked or comes back is on disk
-before anyone learns of it; the optimiser's state is its seed and the trials in the order in which
+Evaluators are callables, architectures in and trials out. Several answer in any order
+(`lanas.team`). Whatever is asked or comes back is on disk before anyone learns of it, with one sync
+for all of an ask or a tell; the optimiser's state is its seed and the trials in the order in which
 they were told, so that resume is replay. What another search of the run has measured by the same
 settings is not evaluated again.
 """
 
-import queue
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
-from lanas.errors import AllFailed, Unavailable, UserError
+from lanas.errors import AllFailed
 from lanas.events import SearchLog
 from lanas.history import History
 from lanas.optimiser import Optimiser
 from lanas.scores import lacks, worth
 from lanas.space import Arch
-from lanas.trials import Trial, failed, finite
+from lanas.team import Alone, Evaluator, Team, team_of
+from lanas.trials import Trial
 
 FIRST = 10  # evaluations, after which a search of which all have failed stops
-
-
-class Evaluator(Protocol):
-    """Architectures in, trials out, in any order: a table, a supernet on a device, a worker.
-
-    A call may set a device to work before it returns; the next architecture is then asked for
-    while the device is at it, where more than one is asked for at a time (`parallel`).
-    What it raises makes a failed trial of the architecture; Unavailable says that the fault is not
-    the architecture's.
-    """
-
-    def __call__(self, archs: Sequence[Arch], /) -> Iterator[Trial]: ...
 
 
 def search(
@@ -67,7 +51,7 @@ def search(
     _stop_where_all_failed(log, FIRST)
     pending = log.waiting  # what was asked and not told comes first
     parallel = parallel or len(evaluators)
-    with _team(evaluators, say) as team:
+    with team_of(evaluators, say) as team:
         while len(log) < trials:
             _start(history, log, team, pending, trials - len(log))
             # Also of what only more trials will evaluate: a search that goes further is then one
@@ -79,48 +63,51 @@ def search(
                 pending += archs
             if not pending:
                 break
-            trial = _next(history, log, team, pending, trials - len(log))
-            score = worth(trial, history.score, history.objectives)[0]
-            log.tell(trial, score)
-            optimiser.tell([trial])
-            pending.remove(trial.arch)
-            told(trial)
+            found = _next(history, log, team, pending, trials - len(log))
+            log.tell(found, [worth(t, history.score, history.objectives)[0] for t in found])
+            optimiser.tell(found)
+            for trial in found:
+                pending.remove(trial.arch)
+                told(trial)
             _stop_where_all_failed(log, FIRST)
     _stop_where_all_failed(log, 1)
 
 
 def _next(
-    history: History, log: SearchLog, team: "Team | Alone", pending: Sequence[Arch], most: int
-) -> Trial:
-    """The next of the pending trials to come back, as it stands in the measurements on disk."""
+    history: History, log: SearchLog, team: Team | Alone, pending: Sequence[Arch], most: int
+) -> list[Trial]:
+    """The next of the pending trials to come back, as they stand in the measurements on disk."""
     while True:
-        known = _start(history, log, team, pending, most)
-        if known is not None:
+        if known := _start(history, log, team, pending, most):
             return known
-        trial = team.wait()
-        if trial is not None:
-            return log.measurements.append(trial)
+        if found := team.wait():
+            return log.measurements.extend(found)
 
 
 def _start(
-    history: History, log: SearchLog, team: "Team | Alone", pending: Sequence[Arch], most: int
-) -> Trial | None:
-    """Give evaluators work, or return the first of the pending trials that needs none.
+    history: History, log: SearchLog, team: Team | Alone, pending: Sequence[Arch], most: int
+) -> list[Trial]:
+    """Give evaluators work, and return those of the pending trials that need none.
 
-    Such a one was measured by another search, or before a stop. most: evaluations at a time, at
-    most: as many as there are trials left.
+    These were measured by another search, or before a stop. With one evaluator one of them is
+    returned, so that a search has the same sequence whether they were measured before or not.
+    most: evaluations at a time, at most: as many as there are trials left.
     """
     log.measurements.refresh()
+    known: list[Trial] = []
     for arch in pending:
         if team.has(arch):
             continue
-        known = log.measurements.of(arch)
-        if known is not None and known.error is None:
-            if lacks(known.measured, history.score, history.objectives) is None:
-                return known
-        if team.free and team.at_work < most:
+        trial = log.measurements.of(arch)
+        if trial is not None and trial.error is None:
+            if lacks(trial.measured, history.score, history.objectives) is None:
+                known.append(trial)
+                if len(known) == (most if team.several else 1):
+                    break
+                continue
+        if team.free and team.at_work < most - len(known):
             team.start(arch)
-    return None
+    return known
 
 
 def _stop_where_all_failed(log: SearchLog, least: int) -> None:
@@ -135,151 +122,3 @@ def _stop_where_all_failed(log: SearchLog, least: int) -> None:
         f"first by {first[0].error}{at}. Once that is mended, begin another search with --tag NAME",
         file,
     )
-
-
-# -- evaluating ----------------------------------------------------------------------------------
-
-
-def evaluate(evaluator: Evaluator, arch: Arch) -> Trial:
-    """The trial of one architecture, failed where the evaluator raises; Unavailable goes on."""
-    start = time.perf_counter()
-    return _end(arch, _begin(evaluator, arch), start)
-
-
-def _begin(evaluator: Evaluator, arch: Arch) -> Iterator[Trial] | Exception:
-    """The trials of one architecture, not waited for; or what the evaluator raised."""
-    try:
-        return evaluator([arch])
-    except Unavailable:
-        raise
-    except Exception as error:
-        return error
-
-
-def _end(arch: Arch, begun: Iterator[Trial] | Exception, start: float) -> Trial:
-    try:
-        if isinstance(begun, Exception):
-            raise begun
-        found = list(begun)
-        if [trial.arch for trial in found] != [arch]:
-            raise ValueError(f"asked for {arch}, the evaluator gave {[t.arch for t in found]}")
-        return finite(found[0])
-    except Unavailable:
-        raise
-    except Exception as error:  # one architecture that fails must not stop the search
-        return failed(arch, error, time.perf_counter() - start)
-
-
-class Alone:
-    """One evaluator, in this thread: an interrupt stops it at once."""
-
-    def __init__(self, evaluator: Evaluator) -> None:
-        self.evaluator = evaluator
-        self.arch: Arch | None = None
-
-    @property
-    def free(self) -> bool:
-        """Whether it has nothing to do."""
-        return self.arch is None
-
-    @property
-    def at_work(self) -> int:
-        """How many architectures are being evaluated."""
-        return 0 if self.arch is None else 1
-
-    def has(self, arch: Arch) -> bool:
-        """Whether it is at this architecture."""
-        return self.arch == arch
-
-    def start(self, arch: Arch) -> None:
-        """Begin with this one."""
-        self.arch, self.since = arch, time.perf_counter()
-        self.begun = _begin(self.evaluator, arch)
-
-    def wait(self) -> Trial | None:
-        """The trial; raises Unavailable where the evaluator is gone."""
-        assert self.arch is not None
-        arch, self.arch = self.arch, None
-        return _end(arch, self.begun, self.since)
-
-
-Answer = tuple[int, Trial | Unavailable | BaseException]
-
-
-class Team:
-    """Several evaluators, a thread each, with one architecture at a time."""
-
-    def __init__(self, evaluators: Sequence[Evaluator], say: Callable[[str], None]) -> None:
-        self.say, self.count = say, len(evaluators)
-        self.answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
-        self.busy: dict[int, Arch] = {}
-        self.work: dict[int, queue.SimpleQueue[Arch | None]] = {}
-        for number, evaluator in enumerate(evaluators):
-            self.work[number] = queue.SimpleQueue()
-            arguments = (number, evaluator, self.work[number])
-            threading.Thread(target=self._work, args=arguments, daemon=True).start()
-
-    def _work(
-        self, number: int, evaluator: Evaluator, work: "queue.SimpleQueue[Arch | None]"
-    ) -> None:
-        while (arch := work.get()) is not None:
-            try:
-                self.answers.put((number, evaluate(evaluator, arch)))
-            except BaseException as error:  # what a thread raises no one would see
-                self.answers.put((number, error))
-
-    @property
-    def free(self) -> bool:
-        """Whether one of them has nothing to do."""
-        return len(self.busy) < len(self.work)
-
-    @property
-    def at_work(self) -> int:
-        """How many architectures are being evaluated."""
-        return len(self.busy)
-
-    def has(self, arch: Arch) -> bool:
-        """Whether one of them is at this architecture."""
-        return arch in self.busy.values()
-
-    def start(self, arch: Arch) -> None:
-        """Give this one to the first that is free."""
-        number = next(number for number in self.work if number not in self.busy)
-        self.busy[number] = arch
-        self.work[number].put(arch)
-
-    def wait(self) -> Trial | None:
-        """The next trial; None where an evaluator is gone, Unavailable where it was the last."""
-        number, answer = self.answers.get()
-        del self.busy[number]
-        if isinstance(answer, Trial):
-            return answer
-        if not isinstance(answer, Unavailable):
-            raise answer
-        del self.work[number]
-        if not self.work:
-            raise answer
-        self.say(
-            f"evaluator {number + 1} of {self.count} is gone: {answer}; "
-            f"what it was at goes to the {len(self.work)} left"
-        )
-        return None
-
-    def end(self) -> None:
-        """Let the threads end that have nothing to do; what others are at is not waited for."""
-        for work in self.work.values():
-            work.put(None)
-
-
-@contextmanager
-def _team(evaluators: Sequence[Evaluator], say: Callable[[str], None]) -> Iterator[Team | Alone]:
-    if not evaluators:
-        raise UserError("no evaluator is given; a search needs one or more")
-    if len(evaluators) == 1:
-        yield Alone(evaluators[0])
-        return
-    team = Team(evaluators, say)
-    try:
-        yield team
-    finally:
-        team.end()

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from lanas import LaNAS, LaNASSettings
-from lanas.loop import evaluate as evaluated
 from lanas.loop import search
 from lanas.space import Arch
+from lanas.team import evaluate as evaluated
 from lanas.trials import Trial
 from tests import toys
 from tests.toys import archs_of, opened
@@ -85,5 +85,5 @@ def test_the_seconds_of_a_failure_count_from_its_beginning(monkeypatch: pytest.M
         now += 2.5
         raise ValueError("no")
 
-    monkeypatch.setattr("lanas.loop.time.perf_counter", lambda: now)
+    monkeypatch.setattr("lanas.team.time.perf_counter", lambda: now)
     assert evaluated(broken, (0, 0, 0, 0)).seconds == 2.5

@@ -103,7 +103,7 @@ def searched(run: Path, folder: str = "search", score: Score | None = None) -> S
     log.ask([(2, 2), (0, 0)])
     for trial in (BETTER, GOOD, error()):
         kept = log.measurements.append(trial)
-        log.tell(kept, math.nan if kept.error else score(kept.measured))
+        log.tell([kept], [math.nan if kept.error else score(kept.measured)])
     return log
 
 

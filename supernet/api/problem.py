@@ -14,11 +14,11 @@ from lanas import scores
 from lanas.costs import Budget, Cost, cost_from_data
 from lanas.errors import UserError
 from lanas.files import read_object
-from lanas.loop import Evaluator
 from lanas.own import is_named
 from lanas.pool import ENUMERABLE
 from lanas.scores import PLAIN, Score
 from lanas.space import Archs, Floats, Space, as_tuples
+from lanas.team import Evaluator
 from supernet.api import common
 from supernet.api.timed import UNITS, Told, of_device
 from supernet.cli.settings import SearchSettings
