@@ -6,7 +6,6 @@ import os
 os.environ["OMP_WAIT_POLICY"] = "passive"
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,16 +20,16 @@ torch.set_num_threads(1)
 # pytest imports readline, which sets these for every process that is started later, as xdist's are.
 for size in ("COLUMNS", "LINES"):
     os.environ.pop(size, None)
-# The list of code that this user has named (lanas/trust.py) is not that of who runs the tests.
-os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="lanas-state-")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """What is kept between runs lies in a folder of the tests' own."""
+    """What is kept between runs lies in folders of the tests' own."""
     folder = tmp_path_factory.mktemp("cache")
+    state = tmp_path_factory.mktemp("state")  # of the code that was named: lanas/trust.py
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
+        patch.setenv("XDG_STATE_HOME", str(state))
         patch.delenv("LANAS_DATA", raising=False)
         yield folder / "lanas"
 
