@@ -9,6 +9,7 @@ The same command goes on after a stop.
 """
 
 import time
+from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser
 
@@ -17,12 +18,16 @@ from lanas.errors import UserError, one_line
 from lanas.files import BROKEN
 from lanas.space import Arch, arch_id
 from supernet.api.common import say
+from supernet.cli.answers import aside, print_estimate, print_report
 from supernet.cli.main import main as ending
 from supernet.cli.main import prog
 from supernet.cli.parsing import Command, parse, parser
 from supernet.cli.settings import RetrainSettings
 from supernet.process import rank
 from supernet.progress import duration
+
+if TYPE_CHECKING:
+    from supernet.export.deployed import Deployed
 
 
 def arguments() -> ArgumentParser:
@@ -35,8 +40,18 @@ def arguments() -> ArgumentParser:
 def main() -> None:
     command = parse(arguments(), RetrainSettings, "run")
     if command.given.pop("estimate", False):
-        say(str(supernet.estimate("retrain", command.first, **command.given)))
+        print_estimate("retrain", command)
         return
+    with aside(command.form):
+        networks = retrained(command)
+    if command.form != "text":
+        print_report(command.form, command.first)
+    elif rank() == 0:
+        show_tables(command, networks)
+
+
+def retrained(command: Command) -> list["Deployed"]:
+    """The networks of the architectures that were named, retrained, exported and tested."""
     archs = finalists(command)
     given = {name: value for name, value in command.given.items() if name != "arch"}
     networks, slowest = [], 0.0  # those that were trained before take no time
@@ -47,14 +62,15 @@ def main() -> None:
         start = time.monotonic()
         networks.append(supernet.retrain(command.first, arch, **given))
         slowest = max(slowest, time.monotonic() - start)
-    if rank():
-        return
+    return networks
 
-    trust = command.given.get("trust", False)
 
+def show_tables(command: Command, networks: list["Deployed"]) -> None:
+    """What the retrained networks reach, side by side, and the files of each."""
     from lanas.events import read_search
     from supernet.report.tables import files_table, retrained_table, show
 
+    trust = command.given.get("trust", False)
     run = supernet.Run.open(command.first, trust=trust)
     trials = read_search(run.search(command.given.get("search_tag", "")).path, trust=trust).trials
     try:

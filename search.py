@@ -17,10 +17,12 @@ from jsonargparse import ArgumentParser
 import supernet
 from lanas.errors import UserError
 from supernet.api.common import say
+from supernet.cli.answers import aside, print_estimate, print_report, print_table
 from supernet.cli.main import main as ending
 from supernet.cli.main import prog, typed
 from supernet.cli.parsing import Command, parse, parser
 from supernet.cli.settings import DeviceSettings, SearchSettings
+from supernet.run import read_json
 
 
 def arguments() -> ArgumentParser:
@@ -39,9 +41,13 @@ def main() -> None:
         rank_anew(command)
         return
     if command.given.pop("estimate", False):
-        say(str(supernet.estimate("search", command.first, **command.given)))
+        print_estimate("search", command)
         return
-    found = supernet.search(command.first, **command.given)
+    with aside(command.form):
+        found = supernet.search(command.first, **command.given)
+    if command.form != "text":
+        print_report(command.form, command.first)
+        return
 
     from supernet.report.checks import checks_table
     from supernet.report.tables import failures, meant, result_table, show
@@ -67,7 +73,6 @@ def retraining(command: Command) -> str:
 
 def list_searches(command: Command) -> None:
     """A table of the searches of a run."""
-    from supernet.report.tables import show
     from supernet.runs import searches, searches_table
 
     if other := sorted(command.given.keys() - {"tags"}):
@@ -75,9 +80,11 @@ def list_searches(command: Command) -> None:
             f"--tags lists what is there and goes alone: --{other[0].replace('_', '-')}"
         )
     rows = searches(command.first)
-    say(f"searches of {command.first}: {len(rows)}")
-    if rows:
-        show(searches_table(rows))
+    data = {"run": command.first, "searches": [row.to_data() for row in rows]}
+    if command.form == "text":
+        say(f"searches of {command.first}: {len(rows)}")
+    if rows or command.form != "text":
+        print_table(command.form, searches_table(rows), data)
 
 
 def rank_anew(command: Command) -> None:
@@ -87,13 +94,16 @@ def rank_anew(command: Command) -> None:
     if other := sorted(given.keys() - {"rescore", "tag", "size_prior", "trust"}):
         flag = "--" + other[0].replace("_", "-")
         raise UserError(f"--rescore evaluates nothing and goes with --tag and --size-prior: {flag}")
-    found = supernet.rescore(command.first, given.pop("rescore"), **given)
+    with aside(command.form):
+        found = supernet.rescore(command.first, given.pop("rescore"), **given)
 
-    from supernet.report.tables import ranking_table, show
+    from supernet.report.tables import ranking_table
 
-    show(ranking_table(found.ranking, found.score, len(found.trials)))
     name = found.file.stem.removeprefix("ranking-")
-    say(f"ranking: {found.file}; next: {retraining(command)} --score {name}")
+    then = f"{retraining(command)} --score {name}"
+    data = {"run": command.first, "next": then, "file": str(found.file), **read_json(found.file)}
+    table = ranking_table(found.ranking, found.score, len(found.trials))
+    print_table(command.form, table, data, f"ranking: {found.file}; next: {then}")
 
 
 def entry() -> None:

@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser
 
 import supernet
 from supernet.api.common import say
+from supernet.cli.answers import aside, print_estimate, print_report
 from supernet.cli.main import main as ending
 from supernet.cli.main import prog, typed
 from supernet.cli.parsing import parse, parser
@@ -26,9 +27,13 @@ def arguments() -> ArgumentParser:
 def main() -> None:
     command = parse(arguments(), TrainSettings, "run")
     if command.given.pop("estimate", False):
-        say(str(supernet.estimate("train", command.first, **command.given)))
+        print_estimate("train", command)
         return
-    run = supernet.train(command.first, **command.given)
+    with aside(command.form):
+        run = supernet.train(command.first, **command.given)
+    if command.form != "text":
+        print_report(command.form, run.path)
+        return
     say(f"trained: {run.weights}; next: {typed('search')} {run.path}")
 
 

@@ -41,6 +41,19 @@ class SearchRow:
     best: tuple[float, str] | None = None
     error: str | None = None
 
+    def to_data(self) -> dict[str, Any]:
+        """For JSON."""
+        score, arch = self.best or (None, None)
+        return {
+            "tag": self.tag,
+            "score": self.score,
+            "budgets": dict(self.budgets or {}),
+            "trials": self.trials,
+            "failed": self.failed,
+            "best": None if self.best is None else {"id": arch, "score": score},
+            "error": self.error,
+        }
+
 
 def searches(run: str | Path | Run) -> list[SearchRow]:
     """The searches of a run, the one without a tag first."""

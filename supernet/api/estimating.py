@@ -43,6 +43,13 @@ class Estimate:
     disk: int
     free: int
 
+    def to_data(self) -> dict[str, Any]:
+        """For JSON: seconds and bytes."""
+        host, card = self.memory
+        memory = {"host": host, "device": card}
+        return {"seconds": self.seconds, "of": self.of, "memory": memory,
+                "disk": self.disk, "free": self.free}  # fmt: skip
+
     def __str__(self) -> str:
         host, card = self.memory
         memory = f"memory {size(host)}" if host else ""

@@ -8,10 +8,10 @@ The command line wins over a recipe wherever `--config` stands; of several recip
 import argparse
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -22,19 +22,36 @@ from supernet.settings import Setting, given, meant, settings_of, shown
 
 # -- the command line --------------------------------------------------------------------------
 
+Form = Literal["text", "md", "json"]
+FORMS: tuple[Form, ...] = get_args(Form)
+F = TypeVar("F", bound=str)
+
 
 @dataclass(frozen=True)
 class Command:
-    """What was typed: the folder, or what the first word is, and the settings that were given."""
+    """What was typed: the folder, or what the first word is, and the settings that were given.
+
+    form: what standard output is to hold, one of FORMS.
+    """
 
     first: str
     given: dict[str, Any]
+    form: Form = "text"
 
 
 def parser(
-    prog: str, kind: type, what: str, first: tuple[str, str], *, recipes: bool = True
+    prog: str,
+    kind: type,
+    what: str,
+    first: tuple[str, str],
+    *,
+    recipes: bool = True,
+    forms: bool = True,
 ) -> ArgumentParser:
-    """The reader of a command line. first: name and help of the word that has no flag."""
+    """The reader of a command line. first: name and help of the word that has no flag.
+
+    forms: whether the command's result is had as Markdown and as JSON as well.
+    """
     described = any(word in sys.argv for word in ("-h", "--help"))
     p = ArgumentParser(
         prog=prog,
@@ -51,6 +68,8 @@ def parser(
         p.add_argument(
             "--config", action="append", default=argparse.SUPPRESS, metavar="FILE", help=text
         )
+    if forms:
+        add_forms(p)
     groups: dict[str, Any] = {}
     for setting in settings_of(kind, described=described).values():
         if setting.group not in groups:
@@ -60,6 +79,26 @@ def parser(
         for setting in settings_of(SECTIONS[section]).values():
             _add(p, setting, section)
     return p
+
+
+def add_forms(p: argparse.ArgumentParser, forms: Sequence[str] = FORMS) -> None:
+    """The flags that say what standard output is to hold; the first form is the default."""
+    text = f"what is printed: {', '.join(forms)} (default: {forms[0]}); with md and json all that "
+    text += "is said on the way goes to standard error"
+    p.add_argument("--format", default=argparse.SUPPRESS, metavar="|".join(forms), help=text)
+    text = "the same as --format json"
+    p.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=text)
+
+
+def form_of(args: dict[str, Any], forms: Sequence[F]) -> F:
+    """What `add_forms` has read, which is taken out of args; UserError for what is no form."""
+    known = {str(form): form for form in forms}
+    named, as_json = args.pop("format", None), args.pop("json", False)
+    if named is not None and named not in known:
+        raise UserError(f"--format {named}: it is one of {', '.join(known)}")
+    if as_json and named not in (None, "json"):
+        raise UserError(f"--json and --format {named}: give one of them")
+    return known["json"] if as_json else known[named or forms[0]]
 
 
 class _Version(argparse.Action):
@@ -101,6 +140,7 @@ def parse(p: ArgumentParser, kind: type, first: str) -> Command:
         args = vars(p.parse_args())
     except argparse.ArgumentError as error:
         raise UserError(_readable(error, p)) from None
+    form = form_of(args, FORMS)
     found: dict[str, Any] = {}
     for file in args.pop("config", []):
         found = _over(found, read_recipe(Path(file), kind))
@@ -110,7 +150,7 @@ def parse(p: ArgumentParser, kind: type, first: str) -> Command:
     for section, inner in SECTIONS.items():
         if isinstance(args.get(section), Namespace):
             typed[section] = given(inner, vars(args[section]), Flag(f"{section}."))
-    return Command(word, _over(found, checked_sections(typed, "--{}")))
+    return Command(word, _over(found, checked_sections(typed, "--{}")), form)
 
 
 class Flag(str):

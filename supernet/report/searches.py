@@ -203,7 +203,7 @@ def _fronted(trials: Sequence[TrialRow], objectives: Sequence[str]) -> list[Tria
             + [-t.measured.get(name, math.nan) for name in names]
             for t in trials
         ]
-    ).reshape(len(trials), -1)
+    ).reshape(len(trials), 1 + len(names))
     if len(points) and np.isnan(points[:, 1:]).all():
         points = points[:, :1]
     best = front(points) if len(points) else np.zeros(0, dtype=bool)
