@@ -73,3 +73,9 @@ def test_a_finding_has_evidence_how_sure_it_is_and_what_would_refute_it() -> Non
     for title, finding in findings.items():
         for part in ("- Evidence", "- How sure:", "- Refuted by:"):
             assert part in finding, (title, part)
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_a_page_has_its_place_in_the_navigation_of_the_site(page: Path) -> None:
+    nav = (ROOT / "docs" / "site" / "mkdocs.yml").read_text(encoding="utf-8")
+    assert f": {page.name}\n" in nav, "give it a line under `nav` of docs/site/mkdocs.yml"

@@ -3,6 +3,7 @@
 python -m supernet.cli.page    # writes them anew between the marks of the page
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, get_args, get_origin
@@ -54,7 +55,9 @@ def _row(setting: Setting, name: str) -> str:
         words += f" ({', '.join(get_args(setting.kinds[0]))})"
     if setting.alias:
         name += f", `--{setting.alias.replace('_', '-')}`"
-    return f"| {name} | {'' if default == 'null' else default} | {words.replace('|', '/')} |"
+    words = words.replace("|", "/").replace(f"docs/{PAGE.name}", "below")
+    words = re.sub(r"docs/([a-z-]+\.md)", r"[\1](\1)", words)
+    return f"| {name} | {'' if default == 'null' else default} | {words} |"
 
 
 def main() -> None:
