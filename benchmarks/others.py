@@ -72,10 +72,12 @@ class Smac(Optimiser):
         from smac.runhistory.enumerations import StatusType
 
         archs, scores = self.history.archs[self._told :], self.history.scores[self._told :]
+        known = self.history.scores[np.isfinite(self.history.scores)]
+        worst = -float(known.min()) if len(known) else 0.0  # of what fails: its model takes no inf
         for row, score in zip(archs.tolist(), scores.tolist(), strict=True):
             if (info := self._asked.pop(tuple(row), None)) is not None:
                 status = StatusType.SUCCESS if np.isfinite(score) else StatusType.CRASHED
-                cost = -score if np.isfinite(score) else np.inf
+                cost = -score if np.isfinite(score) else worst
                 self._facade.tell(info, TrialValue(cost=cost, status=status))
         self._told = len(self.history)
 

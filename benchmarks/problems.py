@@ -56,6 +56,7 @@ class Problem:
     goal: float  # true score of what counts as found
     noisy: bool
     costs: tuple[Cost, ...] = ()  # known of every network for free
+    best: float | None = None  # the best true score, where it is not the goal
 
 
 def problem_of(name: str, data: Path, seed: int) -> Problem:
@@ -125,7 +126,7 @@ def cora(data: Path, noisy: bool) -> Problem:
     truth = dict(zip(archs, (100 * true).tolist(), strict=True))
     shown = dict(zip(archs, (100 * val).tolist(), strict=True)) if noisy else truth
     goal = float(np.quantile(100 * true, 1 - CORA_SHARE))
-    return Problem(space, shown.get, truth.get, goal, noisy)
+    return Problem(space, shown.get, truth.get, goal, noisy, best=float(100 * true.max()))
 
 
 # -- generated -----------------------------------------------------------------------------------
@@ -230,7 +231,7 @@ def _large(
         noise = np.random.default_rng((seed, 204, *arch)).normal() if noisy else 0.0
         return true(arch) + 100 * spread * noise / (most - low)
 
-    return Problem(space, seen, true, goal, noisy)
+    return Problem(space, seen, true, goal, noisy, best=100.0)
 
 
 def chain(seed: int, noisy: bool, *, name: str, choices: int, goal: float) -> Problem:

@@ -13,7 +13,8 @@ of a problem `-noisy` sees another score than it is judged by.
 
 A run ends at what the problem counts as found, or at --cap trials (300): then it counts as more.
 A noisy run goes on to 150 at least. "After 100" is the true score of the incumbent, the trial with
-the best score that the search saw, mean and standard deviation over the seeds.
+the best score that the search saw, mean and standard deviation over the seeds. A table of its own
+has what is lost there by the best score, by the one handed on and by the best of five handed on.
 
 The last table compares by pairs of equal seeds: geometric mean ratio of the trials, its interval
 and Wilcoxon's test; lanas against each other optimiser, and with --before each optimiser against
@@ -40,20 +41,24 @@ from typing import Any
 
 import numpy as np
 import others  # noqa: F401  (registers them)
-from paired import compared
-from problems import FILES, GENERATED, problem_of
+from paired import RESAMPLES, compared
+from problems import FILES, GENERATED, Problem, problem_of
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table as Printed
 
 from lanas import optimisers
 from lanas.errors import UserError
+from lanas.handed import handed_on
+from lanas.rank import ranked
+from lanas.scores import PLAIN
 from lanas.space import Arch, Floats
 from lanas.trials import Trial
 
 ROOT = Path(__file__).resolve().parents[1]
 SHOWN = 150  # trials that the plot shows, and within which the best should be found
-JUDGED = 100  # trials after which the incumbent is judged
+JUDGED = 100  # trials after which the incumbent is judged, and what is handed on
+HANDED = 5  # of them, by `lanas.handed`
 TABLES = ("nasbench201", "macro")  # whose medians are summed
 PROBLEMS = [f"{name}{noise}" for noise in ("", "-noisy") for name in (*FILES, *GENERATED)]
 USUAL = [f"{name}{noise}" for noise in ("", "-noisy") for name in (*TABLES, "generated")]
@@ -74,26 +79,39 @@ def search(task: tuple[str, str, int, int, int, Path]) -> Record:
     problem = problem_of(name, data, seed)
     optimiser = optimisers[optimiser_name](problem.space, seed=seed, costs=problem.costs)
     start, found, curve, best = time.process_time(), None, list[float](), -np.inf
-    pending: list[Arch] = []
+    pending, told, handed = list[Arch](), list[Trial](), list[float]()
     while len(curve) < cap and not (found and (len(curve) >= SHOWN or not problem.noisy)):
         pending += optimiser.ask(at_once - len(pending), pending)
         arch = pending.pop(0)
         score, true = problem.seen(arch), problem.true(arch)
         if score is None or true is None:
-            optimiser.tell([Trial(arch, error="not in the table")])
+            told.append(Trial(arch, error="not in the table"))
+            optimiser.tell(told[-1:])
             curve.append(curve[-1] if curve else np.nan)
             continue
-        optimiser.tell([Trial(arch, {"score": score})])
+        told.append(Trial(arch, {"score": score}))
+        optimiser.tell(told[-1:])
         curve.append(true if score > best else curve[-1])
         best = max(best, score)
         if found is None and true >= problem.goal:
             found = len(curve)
+    if problem.noisy:
+        rows = handed_on(problem.space, ranked(told[:JUDGED], PLAIN), PLAIN, HANDED)
+        handed = [regret(problem, problem.true(row.trial.arch)) for row in rows]
     return {
         "task": [name, optimiser_name, seed, cap, at_once],
         "found": found,
         "seconds": round(time.process_time() - start, 2),
         "curve": [round(value, 4) for value in curve],
+        "handed": [round(value, 4) for value in handed],
+        "incumbent": round(regret(problem, padded(curve, JUDGED)[-1]), 4),
     }
+
+
+def regret(problem: Problem, true: float | None) -> float:
+    """What a true score misses of the best."""
+    best = problem.goal if problem.best is None else problem.best
+    return best - (np.nan if true is None else true)
 
 
 def resumed(
@@ -167,9 +185,8 @@ def quartiles(found: Sequence[int | None], cap: int) -> str:
     return f"{names[1]} ({names[0]}-{names[2]})"
 
 
-def padded(record: Record, length: int) -> Floats:
+def padded(curve: list[float], length: int) -> Floats:
     """The first `length` values of a curve; a run that ended at the best stays there."""
-    curve = record["curve"]
     return np.array(curve[:length] + curve[-1:] * (length - len(curve)))
 
 
@@ -183,7 +200,7 @@ def report(records: Sequence[Record], names: Sequence[str], problems: Sequence[s
         for name in names:
             runs = chosen(records, problem, name)
             found = [r["found"] for r in runs]
-            true = [padded(r, JUDGED)[-1] for r in runs]
+            true = [padded(r["curve"], JUDGED)[-1] for r in runs]
             table.add_row(
                 problem,
                 name,
@@ -194,6 +211,40 @@ def report(records: Sequence[Record], names: Sequence[str], problems: Sequence[s
             )
         table.add_section()
     return table
+
+
+def regrets(records: Sequence[Record], names: Sequence[str], problems: Sequence[str]) -> Printed:
+    """What is lost after JUDGED trials of noisy problems, in the mean: by the best score, and now.
+
+    Last the best of five over the best score, with its interval over the seeds.
+    """
+    table = Printed("problem", "optimiser", "best score", "the one handed on", "best of five",
+                    "five over the best score", title=f"regret after {JUDGED}")  # fmt: skip
+    for problem in problems:
+        for name in names:
+            runs = chosen(records, problem, name)
+            before = np.array([r["incumbent"] for r in runs])
+            one = np.array([r["handed"][0] for r in runs])
+            five = np.array([min(r["handed"]) for r in runs])
+            table.add_row(problem, name, *map(spread, (before, one, five)), shares(five, before))
+    return table
+
+
+def spread(values: Floats) -> str:
+    """The mean, and its standard error."""
+    return f"{values.mean():.3f} ± {values.std(ddof=1) / np.sqrt(len(values)):.3f}"
+
+
+def shares(some: Floats, whole: Floats) -> str:
+    """The ratio of two means over the same seeds, with the bootstrap's interval of 95 percent."""
+    if not whole.any():
+        return "nothing is lost"
+    rows = np.random.default_rng(0).integers(len(some), size=(RESAMPLES, len(some)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        low, high = np.nanquantile(
+            some[rows].mean(axis=1) / whole[rows].mean(axis=1), [0.025, 0.975]
+        )
+    return f"{some.mean() / whole.mean():.2f} ({low:.2f} to {high:.2f})"
 
 
 def both_tables(records: Sequence[Record], names: Sequence[str]) -> list[str]:
@@ -224,7 +275,7 @@ def plot(
             runs = chosen(records, problem, name)
             n = len(runs)
             if problem.endswith("-noisy"):
-                curves = np.array([padded(r, SHOWN) for r in runs])
+                curves = np.array([padded(r["curve"], SHOWN) for r in runs])
                 middle = curves.mean(axis=0)
                 half = 1.96 * curves.std(axis=0, ddof=1) / np.sqrt(n)
                 line, low, high = middle, middle - half, middle + half
@@ -299,6 +350,8 @@ def main() -> None:
     console.print(report(records, args.optimisers, args.problems))
     if len(args.optimisers) > 1 and "lanas" in args.optimisers:
         console.print(ratios(records, args.optimisers, args.problems))
+    if noisy := [name for name in args.problems if name.endswith("-noisy")]:
+        console.print(regrets(records, args.optimisers, noisy))
     if args.before:
         console.print(versions(records, args.before))
     if set(TABLES) <= set(args.problems):

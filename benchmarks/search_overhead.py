@@ -3,17 +3,21 @@
 
     python benchmarks/search_overhead.py
     python benchmarks/search_overhead.py --space elastic --quick
+    python benchmarks/search_overhead.py --space wide --optimisers lanas
     python benchmarks/search_overhead.py --quick --holds 0.05
 
 --space cells: more than 10^21 points, ten nodes as in a NASNet cell, each with two picks of an
 (input, operation) pair, whose code has two ones. --space elastic: 40 layers whose widths have 16
 options, under two budgets, MACs and parameters, that are products of neighbouring widths; each
-leaves 40 percent of the space. --holds SHARE: with a predicate that holds for that share.
+leaves 40 percent of the space. --space wide: 100 choices of ten options. --holds SHARE: with a
+predicate that holds for that share.
 
 Scores are a sum over the encoding plus noise. The optimiser is told so many random trials, then
 asks for one and is told it, 110 times (20 times at 100 trials), so that the mean counts what is
-learned anew every hundred. The first answer after the long `tell` is left out. Processor time of
-all threads, since machines are shared; one process a row, so that its memory is its own.
+learned anew every hundred. The first answer after the long `tell` is a column of its own, as is how
+many times an `ask(1)` an `ask(32)` takes in the same state, the median of BATCHES states.
+Processor time of all threads, since machines are shared; one process a row, so that its memory is
+its own.
 --quick stops at 1,000 trials.
 """
 
@@ -41,6 +45,7 @@ from lanas.trials import Trial
 
 NODES, OPERATIONS = 10, 2
 LAYERS, WIDTHS = 40, np.arange(1, 17) * 16
+BATCHES = 6  # states in which a batch is timed
 OPTUNA = ("tpe", "nsga2")  # slow to replay; left out unless asked for
 
 
@@ -73,7 +78,17 @@ def elastic() -> tuple[Space, list[Budget]]:
     return space, [Budget(c, float(np.quantile(c(space, sample), 0.4))) for c in costs]
 
 
-SPACES: dict[str, Callable[[], tuple[Space, list[Budget]]]] = {"cells": cells, "elastic": elastic}
+def wide() -> tuple[Space, list[Budget]]:
+    """Many choices of ten options."""
+    choices = (Choice(f"choice{i}", tuple(map(str, range(10)))) for i in range(100))
+    return Space("wide", tuple(choices)), []
+
+
+SPACES: dict[str, Callable[[], tuple[Space, list[Budget]]]] = {
+    "cells": cells,
+    "elastic": elastic,
+    "wide": wide,
+}
 
 
 class Predicate:
@@ -103,6 +118,8 @@ class Row:
     ms: list[float]
     answers: list[int]
     mib: float  # of the process, at most
+    first: float  # ms of the first answer
+    batch: float  # an ask(32), in times of an ask(1)
 
 
 def measure(task: tuple[str, str, int, float]) -> Row:
@@ -119,26 +136,47 @@ def measure(task: tuple[str, str, int, float]) -> Row:
     optimiser = lanas.make(name, space, budgets, predicates=predicates)
     drawn = dict.fromkeys(as_tuples(space.canonical(space.sample(rng, trials))))
     optimiser.tell(told(list(drawn)))
+    first = asking(optimiser, 1)
     optimiser.tell(told(optimiser.ask(1)))
-    ms, answers = [], []
+    ms, answers, batch = [], [], []
     for _ in range(20 if trials < 1_000 else 110):
         start, before = time.process_time(), holds.answers
         optimiser.tell(told(optimiser.ask(1)))
         ms.append(1e3 * (time.process_time() - start))
         answers.append(holds.answers - before)
+    for _ in range(BATCHES):
+        one = asking(optimiser, 1)
+        batch.append(asking(optimiser, 32) / one)
+        optimiser.tell(told(optimiser.ask(1)))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    return Row(name, trials, ms, answers, memory)
+    return Row(name, trials, ms, answers, memory, first, float(np.median(batch)))
+
+
+def asking(optimiser: lanas.Optimiser, k: int) -> float:
+    """What an `ask(k)` takes, ms."""
+    start = time.process_time()
+    optimiser.ask(k)
+    return 1e3 * (time.process_time() - start)
 
 
 def report(rows: Sequence[Row], title: str, share: float) -> Table:
     table = Table(title=title)
-    columns = ["optimiser", "trials", "ms, median", "ms, mean", "MiB, process"]
+    columns = [
+        "optimiser",
+        "trials",
+        "ms, median",
+        "ms, mean",
+        "MiB, process",
+        "first, ms",
+        "ask(32)",
+    ]
     if share < 1:
         columns += ["answers, median", "answers, most"]
     for column in columns:
         table.add_column(column, justify="left" if column == "optimiser" else "right")
     for row in rows:
         cells = [f"{np.median(row.ms):.2f}", f"{np.mean(row.ms):.2f}", f"{row.mib:.0f}"]
+        cells += [f"{row.first:.0f}", f"{row.batch:.1f} of one"]
         if share < 1:
             cells += [f"{np.median(row.answers):.0f}", f"{max(row.answers)}"]
         table.add_row(row.name, f"{row.trials:,}", *cells)

@@ -17,8 +17,9 @@ from lanas.region import Region
 from lanas.settings import AtLeast, OptimiserSettings
 from lanas.space import Arch, Floats
 from lanas.surrogate import Kernel
-from lanas.tree import Tree, learn, region, route, sides, splits_in_words, to_data, visits
+from lanas.tree import Tree, learn, met, region, route, splits_in_words, to_data
 
+TOGETHER = 16  # architectures of one `ask` that come from one leaf before visits count them
 MANY, MANY_SHARE = 1_000, 20  # from how many trials on the tree is learned when one in 20 is new
 
 
@@ -71,7 +72,7 @@ class LaNAS(Optimiser):
         self._kernel: Kernel | None = None
         self._kernel_known = 0  # number of trials that the kernel is learned from
         self._routed = Rows((1,), np.float64)  # [n, nodes], the nodes each trial visits
-        self._sides = Rows((1,), np.bool_)  # [n, nodes], whether it is on a plane's good side
+        self._met = Rows((1,), np.float64)  # [n, nodes], how many planes of its path
 
     @property
     def initial(self) -> int:
@@ -101,19 +102,14 @@ class LaNAS(Optimiser):
     def met(self, node: int) -> NDArray[np.int64]:
         """How many planes on the way to a node of the tree each trial meets: [n]."""
         self._route()
-        met, parent = np.zeros(len(self.history), dtype=np.int64), self._tree.parent
-        while (above := int(parent[node])) >= 0:
-            met += self._sides.array[:, above] == (self._tree.children[above, 0] == node)
-            node = above
-        return met
+        return np.asarray(self._met.array[:, node], dtype=np.int64)
 
     def _route(self) -> None:
         """Route the trials told since."""
         tree, first = self.tree, len(self._routed)
         if first < len(self.history):
-            good = sides(tree, self.history.encodings[first:])
-            self._sides.append(good)
-            self._routed.append(visits(tree, good))
+            self._met.append(met(tree, self.history.encodings[first:]))
+            self._routed.append(self._met.array[first:] == tree.depth)
 
     def rewards(self) -> Floats:
         """One reward for each trial: [n]."""
@@ -133,7 +129,7 @@ class LaNAS(Optimiser):
         if known > self._known:
             self._tree = self._learned(known)
             nodes = len(self._tree.parent)
-            self._routed, self._sides = Rows((nodes,), np.float64), Rows((nodes,), np.bool_)
+            self._routed, self._met = Rows((nodes,), np.float64), Rows((nodes,), np.float64)
             self._known = known
         known = self._due(self._kernel_known, 10)  # it costs most and changes least
         if known > self._kernel_known and self.settings.draw == "improvement":
@@ -174,7 +170,8 @@ class Descent:
     """The proposals of one `ask`: down the tree to a leaf by UCB, one architecture from there.
 
     What is taken counts as a visit of its leaf that brought nothing (virtual loss), so that a batch
-    spreads. A region without anything unseen gives way to the one above it.
+    spreads; of one `ask` every TOGETHER, since each leaf takes as long as an `ask` of one. A region
+    without anything unseen gives way to the one above it.
     """
 
     def __init__(self, search: LaNAS, rng: np.random.Generator) -> None:
@@ -187,31 +184,38 @@ class Descent:
         self.c = search.settings.exploration * float(unit)
         self.beside = search.settings.scope == "both" and search.kernel is not None
         self._counted = 0  # of what is taken, how many are in `visits`
-        self._draws: dict[tuple[int, bool], tuple[Region, Proposer]] = {}
+        self._leaf = -1  # that the visits lead to
+        self._draws: dict[int, tuple[Region, Uniform | Improvement]] = {}
         self.region = search.pool.region  # that the last proposal was drawn from
 
     def __call__(self, taken: Taken) -> Arch | None:
-        if new := list(islice(taken, self._counted, None)):
-            self.visits += route(self.tree, self.search.space.encode(new)).sum(axis=0)
-            self._counted = len(taken)
-        node, arch = descend(self.tree, self.value, self.visits, self.c), None
+        if self._leaf < 0 or len(taken) - self._counted >= TOGETHER:
+            if new := list(islice(taken, self._counted, None)):
+                self.visits += route(self.tree, self.search.space.encode(new)).sum(axis=0)
+                self._counted = len(taken)
+            self._leaf = descend(self.tree, self.value, self.visits, self.c)
+        node, arch = self._leaf, None
         # Every second one keeps to the leaf, which helps on some tables and hurts on others.
         wide = self.beside and (len(self.search.history) + len(taken)) % 2 == 0
         while arch is None and node >= 0:
-            which = node, wide and node > 0  # the root's region is the whole space
-            if which not in self._draws:
-                self._draws[which] = self._draw(*which)
-            self.region, draw = self._draws[which]
-            arch, node = draw(taken), int(self.tree.parent[node])
+            if node not in self._draws:
+                self._draws[node] = self._draw(node)
+            self.region, draw = self._draws[node]
+            if isinstance(draw, Improvement) and not wide:
+                arch = draw.within(taken, 1)
+            else:
+                arch = draw(taken)
+            node = int(self.tree.parent[node])
         return arch
 
-    def _draw(self, node: int, wide: bool) -> tuple[Region, Proposer]:
+    def _draw(self, node: int) -> tuple[Region, Uniform | Improvement]:
         """A node's region, and what proposes its architectures."""
         search, pool = self.search, self.search.pool
         place = Place(pool.region & region(self.tree, node), search.met(node))
         if (kernel := search.kernel) is None:
             return place.region, Uniform(pool, place, self.rng)
-        places = [place, pool.everywhere] if wide else [place]
+        # The root's region is the whole space.
+        places = [place, pool.everywhere] if self.beside and node else [place]
         return place.region, Improvement(pool, search.history, places, self.rng, kernel)
 
 

@@ -115,10 +115,13 @@ class Pool(ABC):
     def new(self, archs: Archs, region: Region, taken: Taken) -> Archs:
         """Of raw points the distinct networks inside a region that are neither told nor taken."""
         # Equal networks become one, whose encoding can be another and lie outside.
-        networks = dict.fromkeys(as_tuples(self.space.canonical(archs)))
-        found = self.space.as_array(
-            [arch for arch in networks if arch not in self.seen and arch not in taken]
-        )
+        networks = self.space.canonical(archs)
+        rows = [
+            row
+            for arch, row in first_rows(networks).items()
+            if arch not in self.seen and arch not in taken
+        ]
+        found = networks[rows]
         return found[self.inside(found, region)]
 
     def first_new(self, archs: Archs, taken: Taken) -> Arch | None:
@@ -133,6 +136,14 @@ class Pool(ABC):
             if held.any():
                 held[held] = np.asarray(predicate(archs[held]), dtype=bool)
         return held
+
+
+def first_rows(archs: Archs) -> dict[Arch, int]:
+    """Of archs [n, choices] the distinct ones, in order, and the row in which each comes first."""
+    rows: dict[Arch, int] = {}
+    for row, arch in enumerate(as_tuples(archs)):
+        rows.setdefault(arch, row)
+    return rows
 
 
 def pool_of(

@@ -10,9 +10,9 @@ from itertools import islice
 import numpy as np
 
 from lanas.history import History
-from lanas.pool import Place, Pool, Taken
+from lanas.pool import Place, Pool, Taken, first_rows
 from lanas.region import neighbours
-from lanas.space import Arch, Archs, as_tuples
+from lanas.space import Arch, Archs
 from lanas.surrogate import Believer, Kernel, Process, fit, learn_kernel, pick
 
 Proposer = Callable[[Taken], Arch | None]  # neither told nor taken; None where it knows no more
@@ -62,7 +62,7 @@ class Uniform:
 
 
 class Improvement:
-    """The candidate with the greatest expected improvement, of a region or of several.
+    """The candidate with the greatest expected improvement, of a place or of several.
 
     The Gaussian process with `kernel` is fitted to the trials nearest the first place, those that
     meet most of its rows, and the best of them. It takes what is taken to turn out as it predicts,
@@ -92,22 +92,31 @@ class Improvement:
         self._best = float(self._process.smoothed.max())
         self._parents = history.archs[nearest[:PARENTS]]
         self._read = history.read
+        self._looked = 0  # in so many places
         self._found: list[Arch] = []  # candidates
+        self._index: dict[Arch, int] = {}
+        self._place = np.zeros(0, dtype=np.int64)  # that each was found in first
         self._open = np.zeros(0, dtype=bool)  # which of them are neither taken nor refused
         self._refused = 0  # by predicates, since one was proposed
-        self._ended = False
+        self._ended: set[int] = set()  # numbers of places that have no more
         self._counted = 0  # of what is taken, how many the candidates know of
-        self._index: dict[Arch, int] = {}
 
     def __call__(self, taken: Taken) -> Arch | None:
-        while not self._ended:
+        return self.within(taken, len(self.places))
+
+    def within(self, taken: Taken, places: int) -> Arch | None:
+        """As called, of the first `places` places alone."""
+        while places not in self._ended:
             self._take_in(taken)
-            if not self._open.any():
-                self._find(taken)
+            eligible = self._open & (self._place < places)
+            if self._looked < places or not eligible.any():
+                self._find(taken, max(places, self._looked))
+                if not (self._place < places).any():
+                    self._ended.add(places)
                 continue
             values = self._believer.improvement(self._best) * self._chance
-            values = np.where(self._open, values, -np.inf)
-            while self._open.any():
+            values = np.where(eligible, values, -np.inf)
+            for _ in range(np.count_nonzero(eligible)):
                 best = pick(values, self.rng)
                 values[best], self._open[best] = -np.inf, False
                 if self.pool.admits(self._found[best]):
@@ -126,41 +135,42 @@ class Improvement:
                 self._believer.take(self._read(self.pool.space.as_array([arch])))
         self._counted = len(taken)
 
-    def _find(self, taken: Taken) -> None:
-        """Look for candidates; the end where there are none."""
-        self._found = list(dict.fromkeys(as_tuples(self._candidates(taken))))
-        self._open = np.ones(len(self._found), dtype=bool)
-        self._index = {arch: i for i, arch in enumerate(self._found)}
-        self._ended = not self._found
-        if not self._ended:
+    def _find(self, taken: Taken, places: int) -> None:
+        """Look for candidates in the first `places` places."""
+        some = self._candidates(taken, places)
+        archs, place = np.concatenate(some), np.repeat(np.arange(len(some)), [*map(len, some)])
+        rows = first_rows(archs)
+        self._found, which = list(rows), list(rows.values())
+        self._index = {arch: i for i, arch in enumerate(rows)}
+        self._place, self._looked = place[which], places
+        self._open = np.ones(len(rows), dtype=bool)
+        if rows:
             believed = self.pool.space.as_array(list(taken)[-BELIEVED:])
-            archs = self.pool.space.as_array(self._found)
-            read = self._read(archs)
+            read = self._read(archs[which])
             self._believer = Believer(self._process, read)
-            self._chance = np.ones(len(archs))
+            self._chance = np.ones(len(rows))
             if self._works is not None:
                 self._chance = np.clip(self._works.predict(read)[0], LEAST_CHANCE, 1.0)
             self._believer.take(self._read(believed))
         self._counted = len(taken)
 
-    def _candidates(self, taken: Taken) -> Archs:
-        """Unseen architectures of the places: a sample, and what differs from a parent in a choice.
+    def _candidates(self, taken: Taken, places: int) -> list[Archs]:
+        """Of each place unseen ones: a sample, and what differs from a parent in a choice.
 
         Of a small region that is listed, all. Where predicates refuse nearly all, such as they do
         not, so that this comes to an end.
         """
         if self._refused >= PATIENCE:
-            return self.pool.unseen_where_few_hold(self.places[0], taken, self.rng)
+            return [self.pool.unseen_where_few_hold(self.places[0], taken, self.rng)]
         pool, found = self.pool, list[Archs]()
-        for place in self.places:
+        for place in self.places[:places]:
             sample = pool.unseen(place, taken, self.rng, short=True)
-            if pool.listed and len(sample) <= CANDIDATES:
-                found.append(sample)
-                continue
-            found.append(sample[self.rng.permutation(len(sample))[:CANDIDATES]])
-            near = neighbours(pool.space, self._parents, self.rng, NEAR // len(self.places))
-            found.append(pool.new(near, place.region, taken))
-        return np.concatenate(found)
+            if not pool.listed or len(sample) > CANDIDATES:
+                near = neighbours(pool.space, self._parents, self.rng, NEAR // places)
+                some = sample[self.rng.permutation(len(sample))[:CANDIDATES]]
+                sample = np.concatenate([some, pool.new(near, place.region, taken)])
+            found.append(sample)
+        return found
 
 
 def kernel_of(history: History, known: int, seed: int) -> Kernel:

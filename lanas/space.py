@@ -146,6 +146,20 @@ class Space:
         """Whether every code is the unit matrix, so that the encoding is quick."""
         return all(np.array_equal(c.code, np.eye(len(c.options))) for c in self.choices)
 
+    @cached_property
+    def _starts(self) -> NDArray[np.int64]:
+        """The first column of each choice."""
+        return np.array([columns.start for columns in self.columns])
+
+    @cached_property
+    def _codes(self) -> tuple[NDArray[np.int64], Floats]:
+        """Which choice each column is of, [width], and what each option has there: [most, width]"""
+        owner = np.repeat(np.arange(len(self.choices)), [c.code.shape[1] for c in self.choices])
+        codes = np.zeros((self.options.max(), self.width))
+        for choice, columns in zip(self.choices, self.columns, strict=True):
+            codes[: len(choice.options), columns] = choice.code
+        return owner, codes
+
     # -- architectures -------------------------------------------------------------------------
 
     def active(self, archs: ArrayLike) -> NDArray[np.bool_]:
@@ -194,14 +208,12 @@ class Space:
         """
         archs = self.as_array(archs)
         active = self.active(archs)
-        phi = np.zeros((len(archs), self.width))
         if self._one_hot:
-            starts = np.array([columns.start for columns in self.columns])
-            phi[np.arange(len(archs))[:, None], starts + archs] = active
+            phi = np.zeros((len(archs), self.width))
+            phi[np.arange(len(archs))[:, None], self._starts + archs] = active
             return phi
-        for i, (choice, columns) in enumerate(zip(self.choices, self.columns, strict=True)):
-            phi[:, columns] = choice.code[archs[:, i]] * active[:, i, None]
-        return phi
+        owner, codes = self._codes
+        return np.asarray(codes[archs[:, owner], np.arange(self.width)] * active[:, owner])
 
     def fix(self, arch: Sequence[int]) -> "Space":
         """The space with one point: of every choice only the option that `arch` takes."""

@@ -5,6 +5,7 @@ architectures alike: what lies on its good side goes to the good child.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,21 @@ class Tree:
     parent: NDArray[np.int64]  # [nodes]; -1 at the root
     trials: NDArray[np.int64]  # [nodes]; trials that it was learned from
     reward: Floats  # [nodes]; their mean reward
+
+    @cached_property
+    def paths(self) -> Floats:
+        """[nodes, nodes]: 1 where the way to the second takes the first's good side, -1 the bad."""
+        taken = np.zeros((len(self.parent), len(self.parent)))
+        for node, pair in enumerate(self.children):
+            for child, side in zip(pair[pair >= 0], (1, -1), strict=False):
+                taken[:, child] = taken[:, node]
+                taken[node, child] = side
+        return taken
+
+    @property
+    def depth(self) -> Floats:
+        """Planes on the way to each node, [nodes]."""
+        return np.asarray(np.abs(self.paths).sum(axis=0))
 
 
 def ridge(phi: Floats, reward: Floats, penalty: float = RIDGE) -> Floats:
@@ -106,25 +122,15 @@ def learn(phi: Floats, reward: Floats, height: int, min_trials: int) -> Tree:
     )
 
 
+def met(tree: Tree, phi: Floats) -> Floats:
+    """How many planes on the way to each node each encoding [n, width] meets: [n, nodes]."""
+    good = (phi @ tree.weights.T >= tree.thresholds).astype(float)
+    return np.asarray(good @ tree.paths + (tree.paths < 0).sum(axis=0))
+
+
 def route(tree: Tree, phi: Floats) -> NDArray[np.bool_]:
     """Which nodes each encoding [n, width] visits on its way from root to leaf: bool [n, nodes]."""
-    return visits(tree, sides(tree, phi))
-
-
-def sides(tree: Tree, phi: Floats) -> NDArray[np.bool_]:
-    """Which planes each encoding [n, width] is on the good side of: bool [n, nodes]."""
-    return np.asarray(phi @ tree.weights.T >= tree.thresholds)
-
-
-def visits(tree: Tree, good: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """As `route`, of what `sides` gave: bool [n, nodes]."""
-    visited = np.zeros(good.shape, dtype=bool)
-    visited[:, 0] = True
-    for node, (better, worse) in enumerate(tree.children):
-        if better >= 0:
-            visited[:, better] = visited[:, node] & good[:, node]
-            visited[:, worse] = visited[:, node] & ~good[:, node]
-    return visited
+    return np.asarray(met(tree, phi) == tree.depth)
 
 
 def region(tree: Tree, node: int) -> HalfSpaces:

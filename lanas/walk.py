@@ -74,7 +74,8 @@ class _Rows:
         self.space, self.budgets = space, _budgets(space, region.budgets)
         self.gated = any(condition is not None for condition in space.conditions)
         self.least = np.concatenate([self.budgets.least, region.planes.thresholds])
-        planes = tables(space, region.planes.weights)
+        self.planes = region.planes.weights
+        planes = tables(space, self.planes)
         self.singles = [  # per choice [rows, options]
             np.concatenate([own, table.T])
             for own, table in zip(self.budgets.singles, planes, strict=True)
@@ -82,11 +83,12 @@ class _Rows:
 
     def totals(self, archs: Archs) -> Floats:
         """The value of each row for archs [n, choices]: [rows, n]."""
-        active = self.space.active(archs)
+        active, budgets = self.space.active(archs), len(self.budgets.base)
         total = np.zeros((len(self.least), len(archs)))
-        total[: len(self.budgets.base)] = self.budgets.base[:, None]
-        for i, table in enumerate(self.singles):
-            total += table[:, archs[:, i]] * active[:, i]
+        total[budgets:] = self.planes @ self.space.encode(archs).T
+        total[:budgets] = self.budgets.base[:, None]
+        for i, table in enumerate(self.budgets.singles if budgets else ()):
+            total[:budgets] += table[:, archs[:, i]] * active[:, i]
         for choices, product in self.budgets.products.items():
             columns = list(choices)
             counts: Bools = np.logical_and.reduce(active[:, columns], axis=1)
