@@ -14,7 +14,7 @@ for i in np.load(f"{run}/splits.npz")["test"][:3]:
 endef
 export DIGITS
 
-.PHONY: demo test proof lint docs bench
+.PHONY: demo test proof lint docs pictures bench
 
 # A supernet trained, searched, its best architecture retrained and asked, on real images, in 3 minutes.
 demo: .venv/installed
@@ -41,6 +41,10 @@ lint: .venv/installed
 docs: .venv/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet -f docs/site/mkdocs.yml
 	@echo "build/site; to read it: $(BIN)/python -m http.server --bind 127.0.0.1 -d build/site"
+
+# The pictures of README.md.
+pictures: .venv/installed
+	$(BIN)/python benchmarks/pictures.py
 
 # The figures of docs/results.md that need the benchmarks' tables; about half an hour a core.
 bench: .venv/installed

@@ -11,6 +11,8 @@ from mkdocs.commands.build import build
 from mkdocs.config import load_config
 from mkdocs.exceptions import Abort
 
+from benchmarks import pictures
+
 ROOT = Path(__file__).parents[1]
 CONFIG = "docs/site/mkdocs.yml"
 
@@ -46,6 +48,14 @@ def test_it_is_light_or_dark_and_asks_no_other_server(site: Path) -> None:
         loaded = re.findall(r'<(?:script|img|iframe)[^>]+src="?([^" >]+)', text)
         loaded += re.findall(r'<link[^>]+href="?([^" >]+)', text)
         assert loaded and not [url for url in loaded if "//" in url], page.name
+
+
+def test_pictures_are_those_that_are_drawn_and_follow_light_and_dark(site: Path) -> None:
+    start = (site / "index.html").read_text(encoding="utf-8")
+    for name, theme in pictures.THEMES.items():
+        file = f"pictures/pipeline-{name}.svg"
+        assert (ROOT / "docs" / file).read_text(encoding="utf-8") == pictures.pipeline(theme)
+        assert f'src="{file}#only-{name}"' in start and (site / file).is_file()
 
 
 def test_a_link_that_leads_nowhere_and_a_page_without_a_place_end_the_build(
