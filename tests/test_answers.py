@@ -140,6 +140,29 @@ def test_what_cannot_be_read_or_is_not_there_gives_a_document_of_what_is(run: Pa
     assert "empty" in markdown(summary.read(empty))
 
 
+def test_a_search_that_was_cut_in_its_checks_has_no_verdict_yet(run: Path) -> None:
+    arch = summary.read(run).searches[0].trials[0].arch
+    plan = {"keys": ["0" * 12], "checks": [{"arch": arch, "part": "random"}]}
+    (run / "search" / "checks.json").write_text(json.dumps(plan))
+    (run / "checks").mkdir(exist_ok=True)
+    line = json.dumps({"arch": arch, "measured": {"accuracy": 0.5}, "seconds": 1.0})
+    (run / "checks" / f"{'0' * 12}.jsonl").write_text(line + "\n")
+    found = document(summary.read(run))
+    assert found["verdict"]["word"] == "none" and "1 architectures" in found["verdict"]["sentence"]
+    assert [check["alone"] for check in found["searches"][0]["checks"]] == [0.5]
+
+
+def test_the_next_command_asks_the_best_network(retrained: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(retrained, tmp_path / "run"))
+    (first,) = (run / "retrain").iterdir()
+    better = Path(shutil.copytree(first, first.with_name(f"{first.name}-again")))
+    result = json.loads((better / "result.json").read_text())
+    (better / "result.json").write_text(json.dumps(result | {"test": 1.0}))
+    found = document(summary.read(run))
+    assert found["found"]["folder"] == f"retrain/{better.name}"
+    assert found["next"] == f"python -m supernet.predict {better} PHOTOS"
+
+
 # -- Markdown --------------------------------------------------------------------------------------
 
 
@@ -162,6 +185,13 @@ def test_names_of_a_run_are_text_in_markdown(run: Path) -> None:
         rows = table.splitlines()
         assert len({row.count("|") - row.count("\\|") for row in rows}) == 1, table
     assert code("a`b|c") == "`` a`b\\|c ``" and escaped("<a>") == "\\<a\\>"
+
+
+def test_the_code_of_the_page_runs(retrained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+    block = block.replace("runs/mine", str(retrained)).replace('"python"', repr(sys.executable))
+    exec(compile(block, "docs/json.md", "exec"), {})
+    assert "edge0=" in capsys.readouterr().out
 
 
 def test_the_report_prints_both_without_torch(retrained: Path) -> None:

@@ -150,6 +150,7 @@ def read(path: str | Path, tags: Sequence[str] | None = None) -> Report:
     times = _times(run, reader)
     state = _state(run, found, retrained)
     network = config.get("network")
+    best = _found(found, retrained, data, metric)
     return Report(
         name=folder.resolve().name,
         path=str(folder),
@@ -157,7 +158,7 @@ def read(path: str | Path, tags: Sequence[str] | None = None) -> Report:
         metric=metric,
         lower=metric in LOWER,
         verdict=_verdict(found),
-        found=_found(found, retrained, data, metric),
+        found=best,
         data=data,
         network=network if isinstance(network, dict) else {},
         settings=config,
@@ -167,7 +168,7 @@ def read(path: str | Path, tags: Sequence[str] | None = None) -> Report:
         times=times,
         missing=_missing(found, retrained, data),
         unread=reader.unread,
-        next=_next(folder, state, found, retrained),
+        next=_next(folder, state, found, best),
         files=_files(run, retrained),
     )
 
@@ -249,6 +250,12 @@ def _verdict(found: Sequence[Search]) -> Verdict:
         return Verdict("exact", "The scores are those of a table of known results, not estimates.")
     if not any(search.trials for search in found):
         return Verdict("none", "Nothing was searched yet.")
+    if done := sum(len(search.checks) for search in found):
+        return Verdict(
+            "none",
+            f"Not known yet: {done} architectures were trained alone, and their search has not "
+            "ended. The same command of search.py goes on and gives a verdict.",
+        )
     return Verdict(
         "none",
         "Not known: no architecture was trained alone to compare the scores with. "
@@ -331,7 +338,7 @@ def _missing(found: Sequence[Search], retrained: Sequence[Network], data: Data |
     return lines
 
 
-def _next(folder: Path, state: str, found: Sequence[Search], retrained: Sequence[Network]) -> str:
+def _next(folder: Path, state: str, found: Sequence[Search], best: Found | None) -> str:
     """The command that goes on from here."""
     from shlex import quote
 
@@ -347,13 +354,10 @@ def _next(folder: Path, state: str, found: Sequence[Search], retrained: Sequence
         named = f" --score {quote(str(score))}" if score else ""
         table = f"--table {quote(str(search.table))} --space {quote(search.space)}{named}"
         return f"python search.py {run} {table}{tag} --trials {2 * len(search.trials)}"
-    if state == "searched":
-        search = next(s for s in found if s.trials)
-        tag = f" --search-tag {quote(search.tag)}" if search.tag else ""
-        return f"python retrain.py {run}{tag}"
-    best = next(n for n in retrained if n.done)
-    file = folder / "retrain" / best.name / "model.onnx"
-    return f"python -m supernet.predict {quote(str(file))} PHOTOS"
+    if state == "searched" or best is None or best.network is None:
+        tag = next((s.tag for s in found if s.trials), "")
+        return f"python retrain.py {run}" + (f" --search-tag {quote(tag)}" if tag else "")
+    return f"python -m supernet.predict {quote(str(folder / 'retrain' / best.network))} PHOTOS"
 
 
 def _files(run: Run, retrained: Sequence[Network]) -> dict[str, str]:

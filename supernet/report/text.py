@@ -114,7 +114,9 @@ def costs_of(measured: Mapping[str, float]) -> str:
 
 def _search(search: Search, report: Report) -> list[str]:
     name = f"Search {code(search.tag)}" if search.tag else "Search"
-    budgets = ", ".join(f"{cost} at most {most:g}" for cost, most in search.budgets.items())
+    budgets = ", ".join(
+        f"{cost} at most {costs_of({cost: most})}" for cost, most in search.budgets.items()
+    )
     size = "" if search.size is None else f" of {search.size:,}"
     said = f"{search.optimiser}, {len(search.trials)} trials{size} ({search.space})"
     said += f", by {search.score}, {budgets or 'no budget'}"
@@ -174,7 +176,8 @@ def _checks(search: Search, report: Report) -> list[str]:
 
 def _networks(networks: Sequence[Network]) -> list[str]:
     lines = ["### Retrained", ""]
-    heads = ["network", "test", "MMACs", "k params", "ms, 1 image"]
+    unit = escaped(shown(networks[0].metric).head.removeprefix("val "))
+    heads = ["network", f"test {unit}".strip(), "MMACs", "k params", "ms, 1 image"]
     cells = []
     for each in networks:
         own = shown(each.metric)
@@ -184,10 +187,4 @@ def _networks(networks: Sequence[Network]) -> list[str]:
         said = f"{own(each.test)}{interval}" if each.done else "in training"
         costs = [COSTS[name](each.measured.get(name)) for name in ("macs", "params")]
         cells.append([code(each.name), escaped(said), *costs, COSTS["latency"](median)])
-    lines += table(heads, cells)
-    files = [
-        [code(f"{each.name}/{name}"), f"{file['bytes'] / 1000:,.1f}" if "bytes" in file else "-"]
-        for each in networks
-        for name, file in each.files.items()
-    ]
-    return lines + (table(["file", "kB"], files) if files else [])
+    return lines + table(heads, cells)
