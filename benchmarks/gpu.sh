@@ -14,6 +14,7 @@
 #   recipes    recipes/cifar10-macro.yaml and cifar10-nb201.yaml as they are, ranked in the same way
 #   sizes      macro at 16 pixels, at 16 channels, in larger batches: which of them costs ranking
 #   settings   each setting of a short training alone, three seeds of twelve epochs
+#   proof      benchmarks/proof.py at full size, five minutes of it at a time
 #
 # CIFAR10: an .npz by absolute path (default: cifar10, downloaded). TABLES: folder of the published
 # tables. OUT: results.jsonl, seconds.jsonl and logs (default: runs/gpu); RUNS: run folders (default:
@@ -152,6 +153,11 @@ case $part in
           $(small 1 --batch-size 32 --cutout 2) $([ "$change" = none ] || echo "--$change")
       done
     done
+    ;;
+  proof)
+    stage proof benchmarks/proof.py "$OUT/proof" --images "$CIFAR10" --tables "$TABLES" \
+      --device "$DEVICE" $(full --size full --threads 0 --minutes 5) \
+      $(small --size tiny --seeds 1 --spaces sizes --budgets none)
     ;;
   *)
     echo "gpu.sh: no part $part; the head of this file lists them" >&2

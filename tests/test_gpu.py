@@ -24,6 +24,7 @@ PARTS = {
     "recipes": 2,
     "sizes": 3,
     "settings": 3,
+    "proof": 1,
 }
 
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no benchmark tables: {DATA} is missing")
