@@ -68,7 +68,7 @@ def retrained(command: Command) -> list["Deployed"]:
 def show_tables(command: Command, networks: list["Deployed"]) -> None:
     """What the retrained networks reach, side by side, and the files of each."""
     from lanas.events import read_search
-    from supernet.report.tables import files_table, retrained_table, show
+    from supernet.report.tables import files_table, over_seeds, retrained_table, show
 
     trust = command.given.get("trust", False)
     run = supernet.Run.open(command.first, trust=trust)
@@ -76,6 +76,7 @@ def show_tables(command: Command, networks: list["Deployed"]) -> None:
     try:
         whole = retrained_table([net.result for net in networks], trials)
         tables = [files_table(net.result) for net in networks]
+        seeds = [over_seeds(net.result) for net in networks if "seeds" in net.result]
     except BROKEN as error:
         where = ", ".join(str(net.folder) for net in networks)
         raise UserError(f"{where}: result.json is not whole ({one_line(error)})") from None
@@ -83,6 +84,8 @@ def show_tables(command: Command, networks: list["Deployed"]) -> None:
     for net, table in zip(networks, tables, strict=True):
         say(str(net.folder))
         show(table)
+    for line in seeds:
+        say(line)
 
 
 def finalists(command: Command) -> list[Arch]:

@@ -207,6 +207,13 @@ class Supernet(nn.Module, ABC):
                 groups[name] = found
         return groups
 
+    def load_pretrained(self) -> None:
+        """Take weights that were trained elsewhere, for `--init pretrained`; by default none are.
+
+        Called on the supernet, and on the network of one architecture that is trained alone.
+        """
+        raise UserError(f"--init pretrained: {self.space.name} has no pretrained weights")
+
     def training_extras(self) -> frozenset[str]:
         """What a training may add: of `auxiliary` (a head) and `drop_path`.
 

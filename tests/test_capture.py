@@ -103,6 +103,22 @@ def test_a_captured_training_is_the_same(
     assert module.captured >= 4
 
 
+def test_mixed_and_erased_images_are_captured_and_averaged_weights_kept(
+    data: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """RandAugment is not, which a line says; the rest of the step is."""
+    more = {"mixup": 0.8, "cutmix": 1.0, "random_erasing": 0.5, "ema": 0.9}
+    for turned in (0, 9):
+        given = more | {"rand_augment": turned}
+        folder = tmp_path / str(turned)
+        plain, _ = trained(Training, "sizes", data, folder / "plain", uniform, **given)
+        captured, module = trained(Captured, "sizes", data, folder / "captured", uniform, **given)
+        assert_same(captured, plain)
+        assert module.captured >= 4
+        said = capsys.readouterr().out
+        assert ("--rand-augment is not captured" in said) is bool(turned)
+
+
 def test_a_network_alone_is_one_part(data: Data, tmp_path: Path) -> None:
     """With an auxiliary head, dropped paths and accumulation."""
     nets = []

@@ -19,10 +19,10 @@ from supernet.data.sets import Data, load
 from supernet.network import NetworkSpec
 from supernet.spaces import build
 from supernet.training import loop
-from supernet.training.loop import Training, check_norms, fit
+from supernet.training.loop import Training, fit
 from supernet.training.settings import TrainingSettings
 from supernet.training.strategies import Sandwich, StrategySettings, make
-from supernet.training.weights import layered, schedule
+from supernet.training.weights import check_norms, layered, schedule
 from tests.images import npz
 from tests.scripts import answer
 from tests.toys import Always

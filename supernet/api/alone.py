@@ -137,7 +137,10 @@ class Trainings:
         costs = {name: float(value) for name, value in count(net, net.input_shape()).items()}
         costs["synflow"] = synflow(net)
         net.to(self.device)
-        module = common.training(net, data, settings, "train", drop_path=settings.drop_path)
+        taught = retraining.teacher(self.run, settings, data)
+        module = common.training(
+            net, data, settings, "train", drop_path=settings.drop_path, teacher=taught
+        )
         fit(module, folder, device=self.device, capture=settings.capture)
         net.to(self.device).eval()
         found = score(partial(net, arch=None), data.batches(self.split, 256), data)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from supernet.data.sets import Data
     from supernet.network import Supernet
     from supernet.training.loop import Training
+    from supernet.training.teachers import Teacher
 
 S = TypeVar("S")
 
@@ -189,8 +190,12 @@ def training(
     args: TrainSettings | RetrainSettings,
     split: str,
     drop_path: float = 0.0,
+    teacher: "Teacher | None" = None,
 ) -> "Training":
-    """What `fit` runs: a network, its data and the architectures of each step."""
+    """What `fit` runs: a network, its data and the architectures of each step.
+
+    teacher: in place of the one that the settings name.
+    """
     from supernet.training import strategies
     from supernet.training.loop import Training
     from supernet.training.teachers import teacher_of
@@ -208,7 +213,7 @@ def training(
         args,
         strategy,
         split=split,
-        teacher=teacher_of(args, data, strategy.teaches, trust=args.trust),
+        teacher=teacher or teacher_of(args, data, strategy.teaches, trust=args.trust),
         drop_path=drop_path,
         devices=args.processes,
     )

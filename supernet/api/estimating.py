@@ -103,7 +103,7 @@ def _train(path: Path, values: dict[str, Any]) -> Estimate:
 
 def _retrain(path: Path, values: dict[str, Any]) -> Estimate:
     from supernet import spaces
-    from supernet.api.retraining import select
+    from supernet.api.retraining import more_seeds, select, teacher
     from supernet.data.splits import read_splits
 
     run = trusted.opened(path, values)
@@ -114,7 +114,9 @@ def _retrain(path: Path, values: dict[str, Any]) -> Estimate:
             "for what the networks take that --arch names"
         )
     _require_one_device(args)
-    all_of = [(arch, run.network(arch_id(arch), args.tag)) for arch in select(run, **values)]
+    tags = [args.tag, *(again["tag"] for again in more_seeds(args))]
+    archs = select(run, **values)
+    all_of = [(arch, run.network(arch_id(arch), tag)) for arch in archs for tag in tags]
     to_go = [(arch, folder.path) for arch, folder in all_of if not folder.result.is_file()]
     if not to_go:
         return _nothing(path, "what it names is retrained already")
@@ -125,7 +127,10 @@ def _retrain(path: Path, values: dict[str, Any]) -> Estimate:
     net = spaces.build(spec, copy, arch)
     if args.auxiliary:
         net.add_auxiliary()
-    module = common.training(net.to(device), data, args, "train+val", drop_path=args.drop_path)
+    taught = teacher(run, args, data)
+    module = common.training(
+        net.to(device), data, args, "train+val", drop_path=args.drop_path, teacher=taught
+    )
     return _of_training(module, device, path, folder, len(to_go))
 
 
@@ -200,6 +205,7 @@ def _checks(ready: "Prepared", arch: Arch) -> tuple[float, str]:
     """Seconds of the checks of a search if none is there yet, and what they are."""
     from supernet import spaces
     from supernet.api.checking import schedule
+    from supernet.api.retraining import teacher
     from supernet.training.estimate import measure
 
     run, args, device, data = ready.run, ready.args, ready.device, ready.problem.data
@@ -207,7 +213,14 @@ def _checks(ready: "Prepared", arch: Arch) -> tuple[float, str]:
     settings, _ = schedule(run, args)
     spec, copy = spaces.kept(run.config["network"], run.path, data.shape, trust=run.trust)
     net = spaces.build(spec, copy, arch).to(device)
-    module = common.training(net, data, settings, "train", drop_path=settings.drop_path)
+    module = common.training(
+        net,
+        data,
+        settings,
+        "train",
+        drop_path=settings.drop_path,
+        teacher=teacher(run, settings, data),
+    )
     count, epochs = (args.check or 0) * args.check_seeds, settings.epochs
     seconds = measure(module, device).seconds * len(module.train_dataloader().batches)
     return count * epochs * seconds, f"{count} checks of {epochs} epochs"

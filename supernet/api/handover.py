@@ -222,7 +222,7 @@ def command(run: Run, arch: Arch, args: RetrainSettings) -> str:
     path = run.path.name if run.path.is_absolute() else str(run.path)
     typed = ["python", "retrain.py", path, "--arch", arch_id(arch)]
     aside = {f.name for kind in (DeviceSettings, TrustSettings) for f in fields(kind)}
-    aside |= {"arch", "race", "beside", "search_tag", "score", "data"}
+    aside |= {"arch", "race", "beside", "seeds", "search_tag", "score", "data"}
     for field in fields(args):
         value = getattr(args, field.name)
         default = field.default if field.default is not MISSING else None

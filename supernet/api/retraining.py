@@ -14,14 +14,16 @@ from supernet.cli.settings import RetrainSettings, identity
 from supernet.kept import settle, settled
 from supernet.process import rank, undisturbed
 from supernet.provenance import recorded
-from supernet.run import NetworkFolder, Run, lock, read_json
+from supernet.run import NetworkFolder, Run, lock, read_json, write_json
 
 if TYPE_CHECKING:
+    from supernet.data.sets import Data
     from supernet.export.deployed import Deployed
     from supernet.network import NetworkSpec, Supernet
+    from supernet.training.teachers import Teacher
 
 APART = (  # what does not make another training
-    *("arch", "race", "beside", "search_tag", "score", "tag", "data"),
+    *("arch", "race", "beside", "search_tag", "score", "tag", "data", "seeds"),
     *("export", "opset", "onnx_input", "free_size"),
 )
 
@@ -128,7 +130,8 @@ def retrain(
     with _ for -; they win over the recipe of the run. Returns the network, which takes images as
     float32 [n, channels, h, w] in 0..1; its `result` is what result.json of its `folder` holds.
     What has been trained is not trained again; forms of `export` that its folder lacks are added.
-    Raises UserError, in one line.
+    With `seeds` it is trained that often, each time in a folder of its own; the first is returned,
+    and its result says what all of them reach. Raises UserError, in one line.
     """
     run = trusted.opened(run, settings)
     kept = trusted.defaults(run, "retrain", settings)
@@ -140,17 +143,40 @@ def retrain(
     if len(archs) > 1:
         raise UserError(f"{arch} names {len(archs)} architectures; retrain one at a time")
     folder = run.network(arch_id(archs[0]), args.tag)
-    given = {**kept, **settings, "arch": arch_id(archs[0])}
+    given = {**kept, **settings, "arch": arch_id(archs[0]), "seeds": 1}
     source = args.data or str(run.config["data"])
     if not common.on_several("retrain", run.path, args, given, source):
         net = _retrain(run, args, archs[0], folder)
-        if rank():
-            return net
+    others = [retrain(run, archs[0], **settings | again) for again in more_seeds(args)]
+    if rank():
+        return net
     from supernet.api.loading import load
 
     net = load(folder.path, trust=run.trust)
     _require_result(net.result, folder)
+    if others:
+        every = [net.result["test"], *(other.result["test"] for other in others)]
+        write_json(folder.result, net.result | {"seeds": _over_seeds(args.seed, every)})
+        net = load(folder.path, trust=run.trust)
     return net
+
+
+def more_seeds(args: RetrainSettings) -> list[dict[str, Any]]:
+    """What differs in the trainings of further seeds: seed and folder."""
+    seeds = range(args.seed + 1, args.seed + args.seeds)
+    return [
+        {"seeds": 1, "seed": seed, "tag": f"{args.tag}-seed{seed}".lstrip("-")} for seed in seeds
+    ]
+
+
+def _over_seeds(first: int, tests: Sequence[float]) -> dict[str, Any]:
+    """What result.json says of several seeds; the deviation is that of a sample."""
+    return {
+        "first": first,
+        "test": list(tests),
+        "mean": float(np.mean(tests)),
+        "deviation": float(np.std(tests, ddof=1)),
+    }
 
 
 def _require_result(result: dict[str, Any], folder: NetworkFolder) -> None:
@@ -177,8 +203,9 @@ def _retrain(run: Run, args: RetrainSettings, arch: Arch, folder: NetworkFolder)
     from supernet.data.splits import read_splits
     from supernet.export.deployed import Deployed
     from supernet.export.formats import load_weights
-    from supernet.training.loop import check_norms, fit
+    from supernet.training.loop import fit
     from supernet.training.runner import checkpoint_in
+    from supernet.training.weights import check_norms
 
     kept = identity(args, *APART)
     splits = read_splits(run.splits_file)
@@ -204,7 +231,10 @@ def _retrain(run: Run, args: RetrainSettings, arch: Arch, folder: NetworkFolder)
 
     module = None
     if not result:  # what is wrong with a teacher is said first, too
-        module = common.training(net, data, args, "train+val", drop_path=args.drop_path)
+        taught = teacher(run, args, data)
+        module = common.training(
+            net, data, args, "train+val", drop_path=args.drop_path, teacher=taught
+        )
     where = {"device": device, "devices": args.processes, "threads": torch.get_num_threads()}
     with lock(folder.path):
         trusted.keep(args, folder.path, APART)
@@ -232,18 +262,36 @@ def begun(
 
     from supernet import spaces
     from supernet.export.formats import load_weights
-    from supernet.layers.operations import start_as_identity
     from supernet.network import inherited
+    from supernet.training.weights import initialise
 
     torch.manual_seed(args.seed)
     net = spaces.build(spec, copy, arch)
-    if args.init == "identity":
-        start_as_identity(net)
+    initialise(net, args.init)
     if args.inherit:
         whole = spaces.build(spec, copy)
         load_weights(whole, run.weights)
         net.load_state_dict(inherited(net, whole))
     return net
+
+
+def teacher(run: Run, args: RetrainSettings, data: "Data") -> "Teacher | None":
+    """The largest path of the run's supernet where `--teacher largest` asks for it."""
+    if args.teacher != "largest":
+        return None
+
+    from supernet import spaces
+    from supernet.export.formats import load_weights
+    from supernet.network import extract
+    from supernet.score.extremes import extremes
+    from supernet.training.teachers import of_network, refuse_weights
+
+    refuse_weights(args)
+    spec, copy = spaces.kept(run.config["network"], run.path, data.shape, trust=run.trust)
+    whole = spaces.build(spec, copy)
+    load_weights(whole, run.weights)
+    largest, _ = extremes(whole, data.shape)
+    return of_network(extract(whole, largest), data)
 
 
 def check_extras(args: RetrainSettings, net: "Supernet") -> None:

@@ -84,10 +84,10 @@ def _train(run: Run, args: TrainSettings, defaults: dict[str, Any]) -> None:
 
     from supernet import spaces
     from supernet.export.formats import save_weights
-    from supernet.layers.operations import start_as_identity
     from supernet.rules import require_basics
     from supernet.training.loop import fit
     from supernet.training.runner import checkpoint_in
+    from supernet.training.weights import initialise
 
     # -- data --
     data = common.load_data(run, device, args.workers)
@@ -101,8 +101,7 @@ def _train(run: Run, args: TrainSettings, defaults: dict[str, Any]) -> None:
     spaces.check_inputs(spec)
     torch.manual_seed(args.seed)
     net = spaces.build(spec).to(device)
-    if args.init == "identity":
-        start_as_identity(net)
+    initialise(net, args.init)
     if args.space not in names():
         require_basics(spec, net)
     if args.start is not None:

@@ -315,6 +315,9 @@ class RetrainSettings(
     """Training"""
 
     epochs: Count = 100
+    seeds: Count = 1
+    """trainings of each network, seeds one apart, each in a folder of its own; result.json of the
+    first says mean and deviation"""
     drop_path: Annotated[float, AtLeast(0, below=1)] = 0.0
     """share of samples in which a path is dropped, at the end; it rises from 0"""
     auxiliary: bool = False

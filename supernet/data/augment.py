@@ -1,6 +1,7 @@
 """What is drawn at random on an image's way into the network, on its device."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -8,6 +9,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from lanas.errors import UserError
+from supernet.data.mixing import Mix
+from supernet.data.tasks import Classification
 
 if TYPE_CHECKING:
     from supernet.data.sets import Data
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Augment:
-    """Random crop, mirroring and cutout, drawn for each image, on whole batches on the device.
+    """Random crop, mirroring, cutout and more, drawn for each image of batches on the device.
 
         augment = Augment(data, crop=4, cutout=16)       # the usual for CIFAR
         augment.begin(epoch)                             # where flip is "alternating"
@@ -32,9 +35,15 @@ class Augment:
         2404.00498, section 3.6). To which half an image belongs is a function of its bytes.
     cutout: side of a square, anywhere with its centre in the image and clipped at the border, that
         is set to the mean, which is 0 after normalisation (DeVries and Taylor 2017); 0 for none.
+    rand_augment: magnitude of two operations of torchvision's RandAugment (arXiv 1909.13719), 0 for
+        none. It draws on the host, image by image, and cannot be captured in a graph.
+    erasing: share of images of which a rectangle becomes noise (Random Erasing, arXiv 1708.04896,
+        with timm's areas of 2 to 33 percent and aspects of 0.3 to 3.3), at most as large as them.
+    mixup, cutmix: as of `Mix`; `mix` says what of the loss is of which label.
 
-    Raises UserError for a crop that could leave none of the image, a cutout larger than it, or
-    alternating mirrors of images that are cropped as they are decoded, whose bytes differ.
+    Raises UserError for a crop that could leave none of the image, a cutout larger than it,
+    alternating mirrors of images that are cropped as they are decoded, whose bytes differ,
+    RandAugment of what is no picture, and mixed images where there is no label to be mixed.
     """
 
     def __init__(
@@ -44,6 +53,10 @@ class Augment:
         crop: int = 0,
         flip: bool | Literal["alternating"] | None = None,
         cutout: int = 0,
+        rand_augment: int = 0,
+        erasing: float = 0.0,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
     ) -> None:
         side = min(data.shape[1:])
         for name, value, most in (("crop", crop, side - 1), ("cutout", cutout, side)):
@@ -57,15 +70,24 @@ class Augment:
                 "flip alternating: the images of a folder are cropped anew as they are decoded; "
                 "allowed is true or false"
             )
+        _check(data, rand_augment, {"mixup": mixup, "cutmix": cutmix})
         self.data = data
         self.crop = crop
         self.flip = data.flip if flip is None else flip
-        self.cutout = cutout
+        self.cutout, self.erasing = cutout, erasing
+        self.mix = Mix(mixup, cutmix, data.device)
+        self.operations = _rand_augment(rand_augment) if rand_augment else None
         self.epoch = torch.zeros((), dtype=torch.int64, device=data.device)
 
-    def begin(self, epoch: int) -> None:
-        """Say which epoch it is, counted from 0; only alternating mirrors depend on it."""
+    def begin(self, epoch: int, seed: int = 0) -> None:
+        """Say which epoch it is, counted from 0: alternating mirrors and mixing depend on it."""
         self.epoch.fill_(epoch)  # in place: a captured graph reads this tensor
+        self.mix.begin(epoch, seed)
+
+    @property
+    def captured(self) -> bool:
+        """Whether all of it can be captured in a graph."""
+        return self.operations is None
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Images [b, c, h, w], as `data` has them, as normalised float32 of that shape.
@@ -100,10 +122,14 @@ class Augment:
             images = torch.where(mirror, images.flip(3), images)
             if maps is not None:
                 maps = torch.where(mirror, maps.flip(3), maps)
+        if self.operations is not None:
+            images = _each(self.operations, images, generator)
         x = self.data.normalise(images)
         if self.cutout:
             x = x.masked_fill(_squares(images, self.cutout, generator), 0)
-        return x, maps
+        if self.erasing:
+            x = _erased(x, self.erasing, generator)
+        return (self.mix.images(x) if self.mix.on else x), maps
 
 
 def _draw(n: int, images: Tensor, generator: torch.Generator) -> Tensor:
@@ -142,3 +168,56 @@ def _squares(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
         offset = torch.arange(length, device=images.device) - start[:, None]  # [b, length]
         inside.append((offset >= 0) & (offset < side))
     return (inside[0][:, :, None] & inside[1][:, None, :])[:, None]
+
+
+def _erased(x: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Images [b, c, h, w], of a share of which a rectangle is noise of deviation 1."""
+    images, _, *sides = x.shape
+    u = torch.rand(5, images, generator=generator, device=x.device)
+    area = (0.02 + u[0] * (1 / 3 - 0.02)) * sides[0] * sides[1]
+    aspect = torch.exp((2 * u[1] - 1) * math.log(1 / 0.3))
+    inside = []
+    for length, side, place in zip(sides, (area * aspect, area / aspect), u[2:4], strict=True):
+        side = side.sqrt().round().clamp(1, length)
+        start = (place * (length - side + 1)).floor()
+        offset = torch.arange(length, device=x.device) - start[:, None]  # [b, length]
+        inside.append((offset >= 0) & (offset < side[:, None]))
+    erased = inside[0][:, None, :, None] & inside[1][:, None, None, :]
+    erased &= (u[4] < share)[:, None, None, None]
+    noise = torch.empty_like(x).normal_(generator=generator)
+    return torch.where(erased, noise, x)
+
+
+# -- on the host -----------------------------------------------------------------------------------
+
+
+def _check(data: "Data", rand_augment: int, mixed: dict[str, float]) -> None:
+    for name, alpha in mixed.items():
+        if alpha and not isinstance(data.task, Classification):
+            raise UserError(f"{name} {alpha}: {data.task.name} has no labels to mix; leave it out")
+    if not rand_augment:
+        return
+    pictures = data.shape[0] in (1, 3) and not data.floats
+    if not pictures or data.task.outside is not None:
+        what = "of floats" if data.floats else f"of {data.shape[0]} channels"
+        raise UserError(
+            f"rand-augment {rand_augment}: it takes bytes of 1 or 3 channels whose targets are no "
+            f"maps, and {data.name} has images {what} for {data.task.name}; leave it out"
+        )
+
+
+def _rand_augment(magnitude: int) -> Callable[[Tensor], Tensor]:
+    from torchvision.transforms.v2 import RandAugment
+
+    made: Callable[[Tensor], Tensor] = RandAugment(num_ops=2, magnitude=magnitude)
+    return made
+
+
+def _each(
+    operations: Callable[[Tensor], Tensor], images: Tensor, generator: torch.Generator
+) -> Tensor:
+    """Operations that draw from torch's global generator, on each image; which is put back."""
+    seed = int(torch.randint(2**62, (1,), generator=generator, device=images.device))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # of the processor alone
+        return torch.stack([operations(image) for image in images])

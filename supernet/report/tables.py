@@ -215,6 +215,17 @@ def retrained_table(
     return table
 
 
+def over_seeds(result: Mapping[str, Any], *, metrics: Mapping[str, Shown] = METRICS) -> str:
+    """One line on a network that was trained with several seeds (result.json)."""
+    own, found = shown(str(result.get("metric", "accuracy")), metrics), result["seeds"]
+    unit = own.head.removeprefix("val ")
+    each = ", ".join(own(test) for test in found["test"])
+    return (
+        f"test {unit} over {len(found['test'])} seeds: {own(found['mean'])} ± "
+        f"{own(found['deviation'])} ({each}): {arch_id(tuple(result['arch']))}"
+    )
+
+
 class _Console(Console):
     def on_broken_pipe(self) -> None:
         raise  # the BrokenPipeError at hand, of which rich makes exit status 1

@@ -20,10 +20,10 @@ from torchmetrics import Metric
 from lanas.errors import Diverged, UserError, one_line
 from lanas.space import Arch
 from supernet.data.sets import Data
-from supernet.layers.norms import batch_norms
 from supernet.layers.operations import DropPath
 from supernet.network import Supernet
 from supernet.process import rank
+from supernet.training.averages import Averages
 from supernet.training.capture import Capture
 from supernet.training.devices import average, share
 from supernet.training.graphs import Graphs, Recorder
@@ -31,7 +31,7 @@ from supernet.training.runner import GoingOn, arithmetic, checkpoint_in, trainer
 from supernet.training.settings import TrainingSettings
 from supernet.training.steps import STRETCH, Stretches, advice, clip, hasten
 from supernet.training.strategies import Strategy
-from supernet.training.weights import freeze_scales, optimiser, schedule
+from supernet.training.weights import check_norms, freeze_scales, optimiser, schedule
 
 REMEDY = "try a lower --lr, a smaller --clip or --precision 32, in another folder"
 MEASURED = 2**24  # numbers in outputs that are kept for the metric, at most
@@ -185,6 +185,8 @@ class Training(pl.LightningModule):
 
         Returns the loss of each, [archs].
         """
+        if self.augment.mix.on:
+            self.augment.mix.draw(*self.data.shape[1:])
         x, target = self.drawn(images, target)
         soft = self._taught(x)
         losses = []
@@ -195,7 +197,7 @@ class Training(pl.LightningModule):
             output, *auxiliary = output if isinstance(output, tuple) else (output,)
             loss = self._loss(output, target, soft)
             for other in auxiliary:
-                loss = loss + AUXILIARY * self.task.loss(other, target)
+                loss = loss + AUXILIARY * self._labels(other, target)
             self._pull(loss if self.settings.accumulate == 1 else loss / self.settings.accumulate)
             losses.append(loss.detach())
             self._seen(output.detach(), target)
@@ -236,11 +238,14 @@ class Training(pl.LightningModule):
     def _loss(self, output: Tensor, target: Tensor, soft: Tensor | None) -> Tensor:
         distill = self.settings.distill
         if soft is None or not distill:
-            return self.task.loss(output, target)
+            return self._labels(output, target)
         taught = distill * self.task.imitate(output, soft)
         if distill == 1:
             return taught
-        return taught + (1 - distill) * self.task.loss(output, target)
+        return taught + (1 - distill) * self._labels(output, target)
+
+    def _labels(self, output: Tensor, target: Tensor) -> Tensor:
+        return self.augment.mix.loss(self.task.loss, output, target)
 
     @property
     def _scaler(self) -> torch.amp.GradScaler | None:
@@ -298,7 +303,10 @@ class Training(pl.LightningModule):
         """Replay the parts of a step from now on; the recorder knows `generator`."""
         self.capture = Capture(self.net, recorder, _say)
         self.capture.install()
-        self.drawn = self.capture.function(self._draw)  # type: ignore[assignment]
+        if self.augment.captured:
+            self.drawn = self.capture.function(self._draw)  # type: ignore[assignment]
+        else:
+            _say("--rand-augment is not captured: it draws on the processor, image by image")
 
     def release(self) -> None:
         """Let go of what was captured; the network runs as ever."""
@@ -316,7 +324,7 @@ class Training(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         entropy = np.random.SeedSequence((self.settings.seed, self.current_epoch, share()[0]))
-        self.augment.begin(self.current_epoch)
+        self.augment.begin(self.current_epoch, self.settings.seed)
         self.generator.manual_seed(int(entropy.generate_state(1)[0]))
         self.losses.clear()
         rate = self.drop_path * self.current_epoch / self.settings.epochs
@@ -362,16 +370,6 @@ def _say(line: str) -> None:
         print(line, flush=True)
 
 
-def check_norms(net: nn.Module, batch_size: int, devices: int) -> None:
-    """UserError where batch norm would be given one image, which has no variance to tell of it."""
-    if batch_size == devices and batch_norms(net):
-        each = "" if devices == 1 else f" on {devices} devices"
-        raise UserError(
-            f"--batch-size {batch_size}{each}: batch norm needs 2 images or more at a time; "
-            f"allowed is {2 * devices} or more"
-        )
-
-
 def fit(module: Training, folder: Path, *, device: str, capture: bool = True) -> None:
     """Train to the end, from the checkpoint where `folder` holds one.
 
@@ -384,6 +382,10 @@ def fit(module: Training, folder: Path, *, device: str, capture: bool = True) ->
     runner = trainer(folder, settings.epochs, device, settings.precision, module.devices)
     going_on = GoingOn(resume)
     runner.callbacks.append(going_on)  # type: ignore[attr-defined]
+    averages = Averages(module.net, settings.ema) if settings.ema else None
+    if averages is not None:
+        runner.callbacks.append(averages)  # type: ignore[attr-defined]
+        module.stepped = lambda: averages.step(module.global_step)
     module.captures = capture
     try:
         with going_on.told(), arithmetic(settings.precision):
@@ -394,3 +396,5 @@ def fit(module: Training, folder: Path, *, device: str, capture: bool = True) ->
         raise
     finally:
         module.release()
+    if averages is not None:
+        averages.keep()

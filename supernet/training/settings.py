@@ -47,8 +47,9 @@ class TrainingSettings:
     """learning rate of biases, those of norms too, as a multiple of lr"""
     freeze_scales: bool = False
     """keep the scales of norms as they begin, at 1; their biases are trained"""
-    init: Literal["random", "identity"] = "random"
-    """initial weights; identity: convolutions that keep their channels pass their input on"""
+    init: Literal["random", "identity", "pretrained"] = "random"
+    """initial weights; identity: convolutions that keep their channels pass their input on;
+    pretrained: those that a space of your own loads (docs/own-space.md)"""
     clip: Annotated[float, AtLeast(0)] = 5.0
     """largest norm of the gradient; 0: no clipping"""
     label_smoothing: Annotated[float, AtLeast(0, below=1)] = 0.0
@@ -60,9 +61,21 @@ class TrainingSettings:
     for the data"""
     cutout: Annotated[int, AtLeast(0)] = 0
     """side in pixels of a square that is left out of each image; 0: none"""
+    rand_augment: Annotated[int, AtLeast(0, most=30)] = 0
+    """magnitude of RandAugment, two operations on each image (9 is usual); 0: none"""
+    random_erasing: Annotated[float, AtLeast(0, most=1)] = 0.0
+    """share of images of which a rectangle becomes noise (0.25 is usual); 0: none"""
+    mixup: Annotated[float, AtLeast(0)] = 0.0
+    """alpha of Mixup, images that are sums of two (0.8 is usual); 0: none"""
+    cutmix: Annotated[float, AtLeast(0)] = 0.0
+    """alpha of CutMix, images with a rectangle of another (1 is usual); with Mixup either, by
+    chance, for each batch; 0: none"""
+    ema: Annotated[float, AtLeast(0, below=1)] = 0.0
+    """decay of the average of the weights over the steps, which is kept in their place (0.999 to
+    0.9999 are usual); 0: none"""
     teacher: str | None = None
-    """teacher: labels (none), largest (of a sandwich step), a timm model, or a folder of
-    retrain.py; null: largest with --strategy sandwich, else labels"""
+    """teacher: labels (none), largest (of a sandwich step; in retrain.py, of the supernet), a timm
+    model, or a folder of retrain.py; null: largest with --strategy sandwich, else labels"""
     teacher_weights: str | None = None
     """weights of a timm teacher: pretrained, or the file of a checkpoint"""
     distill: Annotated[float, AtLeast(0, most=1)] = 1.0
@@ -83,7 +96,16 @@ class TrainingSettings:
         from supernet.data.augment import Augment
 
         crop = data.crop if self.crop is None else self.crop
-        return Augment(data, crop=crop, flip=self.flip, cutout=self.cutout)
+        return Augment(
+            data,
+            crop=crop,
+            flip=self.flip,
+            cutout=self.cutout,
+            rand_augment=self.rand_augment,
+            erasing=self.random_erasing,
+            mixup=self.mixup,
+            cutmix=self.cutmix,
+        )
 
     def check(self, data: "Data", split: str, devices: int = 1) -> None:
         """UserError, in one line, where a setting does not fit the data, its device or timm."""

@@ -10,9 +10,12 @@ from torch import Tensor, nn
 
 from lanas.errors import UserError, one_line
 from supernet.data.sets import IMAGENET_MEAN, IMAGENET_STD, Data
+from supernet.network import Supernet
+from supernet.score.calibration import calibration_batches
 from supernet.training.settings import TrainingSettings
 
 Teacher = Callable[[Tensor], Tensor]  # images normalised as the data to logits [n, classes]
+CALIBRATION = 256, 2048  # images in a batch, and in all, that norms of a path are estimated from
 
 
 def teacher_of(
@@ -25,12 +28,34 @@ def teacher_of(
     """
     name = settings.teacher or ("largest" if teaches else "labels")
     if name == "largest" and not teaches:
-        raise UserError("--teacher largest works only with --strategy sandwich")
+        raise UserError("--teacher largest works only with --strategy sandwich, or in retrain.py")
     if name in ("labels", "largest"):
-        if settings.teacher_weights is not None:
-            raise UserError(f"--teacher-weights needs a timm model, and --teacher is {name}")
+        refuse_weights(settings)
         return "first" if name == "largest" else None
     return load(name, settings.teacher_weights, data, trust=trust)
+
+
+def refuse_weights(settings: TrainingSettings) -> None:
+    """UserError where weights are given for a teacher that is no model of timm."""
+    if settings.teacher_weights is not None:
+        name = settings.teacher or "labels"
+        raise UserError(f"--teacher-weights needs a timm model, and --teacher is {name}")
+
+
+def of_network(net: Supernet, data: Data) -> Teacher:
+    """The network of one architecture as a teacher: on the data's device, calibrated, frozen."""
+    net = net.to(data.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net.eval().requires_grad_(False)
+    if net.needs_calibration():
+        images = calibration_batches(data, CALIBRATION[0], CALIBRATION[1])
+        net.calibrate(net.space.only(), map(data.normalise, images))
+
+    def teach(x: Tensor) -> Tensor:
+        logits = net(x)
+        assert isinstance(logits, Tensor)  # in eval there is no auxiliary output
+        return logits
+
+    return teach
 
 
 def load(name: str, weights: str | None, data: Data, *, trust: bool = False) -> Teacher:

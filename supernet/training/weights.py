@@ -17,12 +17,23 @@ from torch.optim import Optimizer
 
 from lanas import own
 from lanas.errors import UserError, one_line
+from supernet.layers.norms import batch_norms
 from supernet.network import Supernet
 
 if TYPE_CHECKING:
     from supernet.training.settings import TrainingSettings
 
 _NORMS = (_BatchNorm, nn.GroupNorm, nn.LayerNorm)
+
+
+def initialise(net: Supernet, init: str) -> None:
+    """Give a network that was just built the weights of `--init`."""
+    from supernet.layers.operations import start_as_identity
+
+    if init == "identity":
+        start_as_identity(net)
+    elif init == "pretrained":
+        net.load_pretrained()
 
 
 def optimiser(net: Supernet, settings: "TrainingSettings") -> Optimizer:
@@ -151,3 +162,13 @@ def schedule(made: Optimizer, settings: "TrainingSettings", steps: int) -> Sched
     if settings.schedule == "linear":
         return PolyLRScheduler(made, power=1.0, **given)
     return CosineLRScheduler(made, **given)
+
+
+def check_norms(net: nn.Module, batch_size: int, devices: int) -> None:
+    """UserError where batch norm would be given one image, which has no variance to tell of it."""
+    if batch_size == devices and batch_norms(net):
+        each = "" if devices == 1 else f" on {devices} devices"
+        raise UserError(
+            f"--batch-size {batch_size}{each}: batch norm needs 2 images or more at a time; "
+            f"allowed is {2 * devices} or more"
+        )
