@@ -14,7 +14,7 @@ for i in np.load(f"{run}/splits.npz")["test"][:3]:
 endef
 export DIGITS
 
-.PHONY: demo test proof lint docs pictures bench
+.PHONY: demo test chromium proof lint docs pictures bench
 
 # A supernet trained, searched, its best architecture retrained and asked, on real images, in 3 minutes.
 demo: .venv/installed
@@ -23,10 +23,21 @@ demo: .venv/installed
 	$(BIN)/python retrain.py $(RUN)
 	mkdir -p $(RUN)/photos
 	$(BIN)/python -c "$$DIGITS" $(RUN)
+	@echo
+	@$(BIN)/python -m supernet.report $(RUN) --verdict
 	$(BIN)/python -m supernet.predict $$(ls $(RUN)/retrain/*/model.onnx | head -n 1) $(RUN)/photos
+	@$(BIN)/python -m supernet.report $(RUN)
 
-test: .venv/installed
+test: .venv/installed chromium
 	$(BIN)/python -m pytest -q -n 2
+
+# The browser that the tests of the page run in: where it is missing and may be installed.
+chromium:
+	@for name in chromium chromium-browser google-chrome google-chrome-stable; do \
+	  command -v $$name > /dev/null && exit 0; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+	  apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium; \
+	else echo "no chromium: the tests of the page are skipped"; fi
 
 # Sweeps and small forms of benchmarks/gpu.sh that take minutes.
 proof: .venv/installed

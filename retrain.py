@@ -25,6 +25,7 @@ from supernet.cli.parsing import Command, parse, parser
 from supernet.cli.settings import RetrainSettings
 from supernet.process import rank
 from supernet.progress import duration
+from supernet.report.live import page
 
 if TYPE_CHECKING:
     from supernet.export.deployed import Deployed
@@ -42,6 +43,12 @@ def main() -> None:
     if command.given.pop("estimate", False):
         print_estimate("retrain", command)
         return
+    with page(command.first, command.given.pop("report", True), aside=command.form != "text"):
+        retrain(command)
+
+
+def retrain(command: Command) -> None:
+    """Retrain what the command names, and say what came out."""
     with aside(command.form):
         networks = retrained(command)
     if command.form != "text":

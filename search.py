@@ -22,6 +22,7 @@ from supernet.cli.main import main as ending
 from supernet.cli.main import prog, typed
 from supernet.cli.parsing import Command, parse, parser
 from supernet.cli.settings import DeviceSettings, SearchSettings
+from supernet.report.live import page
 from supernet.run import read_json
 
 
@@ -43,6 +44,12 @@ def main() -> None:
     if command.given.pop("estimate", False):
         print_estimate("search", command)
         return
+    with page(command.first, command.given.pop("report", True), aside=command.form != "text"):
+        search(command)
+
+
+def search(command: Command) -> None:
+    """Search, and say what was found."""
     with aside(command.form):
         found = supernet.search(command.first, **command.given)
     if command.form != "text":

@@ -14,8 +14,9 @@ from supernet.api.common import say
 from supernet.cli.answers import aside, print_estimate, print_report
 from supernet.cli.main import main as ending
 from supernet.cli.main import prog, typed
-from supernet.cli.parsing import parse, parser
+from supernet.cli.parsing import Command, parse, parser
 from supernet.cli.settings import TrainSettings
+from supernet.report.live import page
 
 
 def arguments() -> ArgumentParser:
@@ -29,6 +30,12 @@ def main() -> None:
     if command.given.pop("estimate", False):
         print_estimate("train", command)
         return
+    with page(command.first, command.given.pop("report", True), aside=command.form != "text"):
+        train(command)
+
+
+def train(command: Command) -> None:
+    """Train, and say where it lies."""
     with aside(command.form):
         run = supernet.train(command.first, **command.given)
     if command.form != "text":

@@ -21,6 +21,7 @@ from torch import nn
 from lanas.costs import Cost
 from supernet.cli import main as cli
 from supernet.export.formats import save_weights
+from supernet.report import live
 from supernet.run import write_json
 from supernet.score import counted as cost
 
@@ -42,14 +43,15 @@ class Answer:
     err: str
 
 
-def answer(script: str, *argv: object) -> Answer:
-    """Run a script by its name without `.py`, in this process."""
+def answer(script: str, *argv: object, report: bool = False) -> Answer:
+    """Run a script by its name without `.py`, in this process. report: whether it writes a page."""
     main = importlib.import_module(script).main
     out, err = io.StringIO(), io.StringIO()
     status: Any = 0
     with (
         patch.object(sys, "argv", [f"{script}.py", *map(str, argv)]),
         patch.object(cost, "of_supernet", costs_of),
+        patch.object(live, "rank", lambda: int(not report)),
         redirect_stdout(out),
         redirect_stderr(err),
     ):
@@ -172,6 +174,7 @@ def _process(
     if file_limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, resource.RLIM_INFINITY))
     sys.argv = [f"{script}.py", *argv]
+    live.rank = lambda: 1  # no page
     cli.main(importlib.import_module(script).main)
 
 

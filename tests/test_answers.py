@@ -205,7 +205,7 @@ def test_the_report_prints_both_without_torch(retrained: Path) -> None:
         subprocess.run(
             [sys.executable, "-c", code, *form], cwd=ROOT, capture_output=True, text=True
         )
-        for form in ((), ("--json",))
+        for form in (("--format", "md"), ("--json",))
     ]
     assert [each.returncode for each in done] == [0, 0], done[0].stderr
     assert done[0].stdout == "\n\n".join(2 * [markdown(summary.read(retrained))]) + "\n"

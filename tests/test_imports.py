@@ -36,7 +36,7 @@ ROOMS = {
         "data",
         "score",
     },
-    "report": {"lanas", "run", "progress"},
+    "report": {"lanas", "process", "progress", "run", "data"},
 }
 TORCH_FREE = ["run", "kept", "process", "progress", "provenance", "settings"]  # beside all of lanas
 

@@ -15,6 +15,7 @@ import search
 import train_supernet
 from supernet import predict
 from supernet.cli import page
+from supernet.report import __main__ as report
 from tests.scripts import answer
 
 ROOT = Path(__file__).parents[1]
@@ -79,6 +80,7 @@ def test_commands_has_every_flag_and_no_other() -> None:
     assert page.tables() in text, "python -m supernet.cli.page writes them anew"
     flags = set().union(*known().values()) | {"--epoch", "--search.trials"}
     flags |= set(predict.reader()._option_string_actions)
+    flags |= set(report.reader()._option_string_actions)
     assert set(re.findall(r"`(--[a-z][a-z.-]*)", text)) <= flags
 
 

@@ -32,6 +32,8 @@ S = TypeVar("S")
 
 def settings(kind: type[S], values: dict[str, Any], *before: dict[str, Any]) -> S:
     """The settings of a call over those of a recipe; UserError where one is wrong."""
+    if "report" in values:
+        raise UserError("report: the scripts write it; from Python supernet.report.page.write(run)")
     made = make(kind, *before, checked_sections(given(kind, values)))
     if isinstance(made, DeviceSettings) and made.estimate:
         raise UserError("estimate: it is supernet.estimate, or --estimate of a script")

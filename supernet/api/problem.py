@@ -2,9 +2,9 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from lanas.files import read_object
 from lanas.own import is_named
 from lanas.pool import ENUMERABLE
 from lanas.scores import PLAIN, Score
-from lanas.space import Archs, Floats, Space, as_tuples
+from lanas.space import Arch, Archs, Floats, Space, as_tuples
 from lanas.team import Evaluator
 from supernet.api import common
 from supernet.api.timed import UNITS, Told, of_device
@@ -43,6 +43,7 @@ class Problem:
     them, and what measures them. counted: costs that belong to the run. measured_by: what a
     measurement depends on beside its architecture. median_macs: of the space, what a prior of size
     counts from. data: what a supernet is scored on; a table has none.
+    counts from. draw: a network as data, see `supernet.network.Supernet.drawing`.
     """
 
     space: Space
@@ -60,6 +61,7 @@ class Problem:
     counted: dict[str, Cost] = field(default_factory=dict)
     median_macs: float | None = None
     data: "Data | None" = None
+    draw: Callable[[Arch], dict[str, Any] | None] = lambda arch: None
 
     def keep(self, run: Run, folder: SearchFolder) -> None:
         """Put what was counted and measured on disk, so that a search that goes on has the same."""
@@ -113,7 +115,8 @@ def of_table(args: SearchSettings) -> Problem:
         raise UserError("--size-prior is of a supernet's scores; leave it out with --table")
     if args.score is not None and is_named(args.score):
         raise UserError(f"--score {args.score} is of a supernet; with --table it is a column")
-    space = space_of(NetworkSpec(args.space, (3, 32, 32), 10))
+    spec = NetworkSpec(args.space, (3, 32, 32), 10)
+    space = space_of(spec)
     pairs = [cost.partition("=") for cost in args.cost]
     columns = {name: column or name for name, _, column in pairs} or None
     table = Table.load(str(args.table), space, score=args.score or "score", costs=columns)
@@ -125,7 +128,20 @@ def of_table(args: SearchSettings) -> Problem:
         Limit(name, "", partial(_column, table, name), limit)
         for name, limit in limits(args).items()
     ]
-    return Problem(space, table, tuple(table.costs), by, predicates=predicates, limits=most)
+
+    @cache
+    def network() -> "Supernet":
+        import torch
+
+        from supernet.spaces import build
+
+        with torch.device("meta"):
+            return build(spec)
+
+    about = space, table, tuple(table.costs), by
+    return Problem(
+        *about, predicates=predicates, limits=most, draw=lambda arch: network().drawing(arch)
+    )
 
 
 def _column(table: "Table", cost: str, archs: Archs) -> Floats:
@@ -190,6 +206,7 @@ def of_supernet(run: Run, args: SearchSettings, device: str, folder: SearchFolde
         counted=counted,
         median_macs=median,
         data=data,
+        draw=supernet.drawing,
     )
 
 

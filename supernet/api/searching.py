@@ -18,6 +18,7 @@ from lanas.trials import Measurements, Trial, key_of
 from supernet import spaces
 from supernet.api import common, trusted
 from supernet.api.checking import Checked, checked, require_possible
+from supernet.api.drawn import keep_drawings
 from supernet.api.problem import Problem, objectives, of_supernet, of_table
 from supernet.api.timed import (
     Told,
@@ -173,9 +174,18 @@ def search(run: str | Path | Run, **settings: Any) -> Found:
             over = measure_reported(problem.told, optimiser, log, problem.score)
         if (learned := optimiser.learned()) is not None:
             write_json(folder.tree, learned)
+        keep_drawings(problem, folder, log.trials, _shown(log.trials, optimiser, problem, over))
         judged = checked(run, problem, log, folder, args, ready.device, over)
     about = folder, problem.space, log.trials, problem.score, optimiser
     return Found(*about, over, problem.told, judged)
+
+
+def _shown(
+    trials: Sequence[Trial], optimiser: Optimiser, problem: Problem, over: frozenset[Arch]
+) -> list[Arch]:
+    """What is worth a drawing: the best of the ranking, and the front."""
+    rows = [row.trial.arch for row in ranked(trials, problem.score)[:8]]
+    return [*rows, *(trials[i].arch for i in front_within(trials, optimiser, over)[:12])]
 
 
 @dataclass(frozen=True)

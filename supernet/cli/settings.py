@@ -39,6 +39,15 @@ class DeviceSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReportSettings:
+    """Report"""
+
+    report: bool = True
+    """write RUN/report.html, a page that explains the run, at the end and at most once a minute
+    before"""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrustSettings:
     """Code that came with a folder"""
 
@@ -115,6 +124,7 @@ class MovedDataSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings(
+    ReportSettings,
     TrustSettings,
     DevicesSettings,
     TrainingSettings,
@@ -244,6 +254,7 @@ class TableSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSettings(
+    ReportSettings,
     TrustSettings,
     DeviceSettings,
     MovedDataSettings,
@@ -305,6 +316,7 @@ class ExportSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class RetrainSettings(
+    ReportSettings,
     TrustSettings,
     DevicesSettings,
     MovedDataSettings,
@@ -342,7 +354,8 @@ def identity(settings: Any, *apart: str) -> dict[str, Any]:
     A run that was begun before a setting was there is taken to have its default (`supernet.kept`):
     let that be what was done before.
     """
-    left_out = {f.name for kind in (DevicesSettings, TrustSettings) for f in fields(kind)}
+    kinds = (DevicesSettings, TrustSettings, ReportSettings)
+    left_out = {f.name for kind in kinds for f in fields(kind)}
     left_out |= set(apart)
     return {
         f.name: list(value) if isinstance(value := getattr(settings, f.name), tuple) else value
@@ -367,12 +380,11 @@ def checked_sections(found: Mapping[str, Any], where: str = "{}") -> dict[str, A
 def checked_section(name: str, values: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The settings of a recipe for another script, checked.
 
-    UserError also for `trust`, and for a table to search: a run folder that was received must not
-    say, unseen, which file of Python is run as the space of a table.
+    UserError also for `trust` and `report`, and for a table to search: a run folder that was
+    received must not say, unseen, which file of Python is run as the space of a table.
     """
-    apart = {
-        f.name for f in (*fields(TrustSettings), *(fields(TableSettings) * (name == "search")))
-    }
+    kinds = (TrustSettings, ReportSettings, *([TableSettings] if name == "search" else []))
+    apart = {f.name for kind in kinds for f in fields(kind)}
     if there := sorted(apart & values.keys()):
         what = where.format(there[0])
         raise UserError(f"{what}: a recipe has none; give it to {name}.py itself")

@@ -60,8 +60,22 @@ def about(data: "Data") -> dict[str, Any]:
         "shape": list(data.shape),
         "images": {split: len(indices) for split, indices in data.splits.items()},
         "classes": list(data.class_names),
+        "counts": counts(data),
         "left_out": list(data.left_out),
         "notes": list(data.notes),
+    }
+
+
+def counts(data: "Data") -> dict[str, list[int]]:
+    """How many images each class has by split; empty where targets are no classes of images."""
+    from supernet.data.tasks import Classification
+
+    if not isinstance(data.task, Classification):
+        return {}
+    targets = data.targets.cpu().numpy()
+    return {
+        split: np.bincount(targets[indices], minlength=data.task.classes).tolist()
+        for split, indices in data.splits.items()
     }
 
 

@@ -1,16 +1,22 @@
-"""What runs say of themselves, as Markdown or as JSON.
+"""What runs say of themselves: as a page, as Markdown or as JSON.
 
-python -m supernet.report RUN [RUN ...] --json
+python -m supernet.report RUN                          # RUN/report.html
+python -m supernet.report RUN --serve                  # for a browser that stays open
+python -m supernet.report RUN RUN --out both.html
+python -m supernet.report RUN --json
 """
 
 import argparse
+import os
 import sys
+from contextlib import suppress
 
+from lanas.errors import UserError, plain
 from supernet.cli.answers import print_report
 from supernet.cli.main import main as ending
-from supernet.cli.parsing import Form, add_forms, form_of
+from supernet.cli.parsing import add_forms, form_of
 
-FORMS: tuple[Form, ...] = ("md", "json")
+FORMS = ("html", "md", "json")
 
 
 def reader() -> argparse.ArgumentParser:
@@ -20,18 +26,51 @@ def reader() -> argparse.ArgumentParser:
         description=(__doc__ or "").split("\n\n")[0],
         allow_abbrev=False,
     )
-    p.add_argument("runs", nargs="+", metavar="RUN", help="a run folder")
+    p.add_argument("runs", nargs="+", metavar="RUN", help="a run folder; several are compared")
     add_forms(p, FORMS)
+    p.add_argument("--tag", action="append", help="a search of the run; may be repeated (all)")
+    p.add_argument("--out", metavar="FILE", help="where the page is to lie (RUN/report.html)")
+    p.add_argument("--serve", action="store_true", help="serve the page to a browser here")
+    p.add_argument("--host", default="127.0.0.1", help="address to serve at (127.0.0.1)")
+    p.add_argument("--port", type=int, default=8080, help="port to serve at (8080); 0: any")
+    p.add_argument("--token", help="what --serve asks for; on another host one is drawn")
+    p.add_argument("--verdict", action="store_true", help="print the verdict alone, in a line")
+    p.add_argument("--background", action="store_true", help=argparse.SUPPRESS)
     return p
 
 
 def main() -> None:
-    """Print what the command line asks for."""
-    args = vars(reader().parse_args())
-    form = form_of(args, FORMS)
-    print_report(form, *args["runs"])
+    """Print, write or serve what the command line asks for."""
+    args = reader().parse_args()
+    form = form_of(vars(args), FORMS)
+    if form != "html":
+        if page_only := [name for name in ("out", "serve", "tag") if getattr(args, name)]:
+            raise UserError(f"--{page_only[0]} is of the page; leave it out with --format {form}")
+        print_report("md" if form == "md" else "json", *args.runs)
+        return
+
+    from supernet.report import page, serve, summary
+
+    if args.verdict:
+        for run in args.runs:
+            print(plain(f"verdict: {summary.read(run, args.tag).verdict.sentence}"))
+        return
+    if args.serve:
+        if args.out:
+            raise UserError("--out: --serve writes no file; leave one of them out")
+        serve.run(args.runs, args.tag, args.host, args.port, args.token)
+        return
+    if args.background and sys.platform != "win32":
+        with suppress(OSError):
+            os.nice(10)
+    print(plain(f"report: {page.write(args.runs, args.out, args.tag)}"))
+
+
+def entry() -> None:
+    """`lanas-report`."""
+    ending(main)
 
 
 if __name__ == "__main__":
     sys.argv[0] = "supernet.report"
-    ending(main)
+    entry()

@@ -186,7 +186,8 @@ def _score(config: Mapping[str, Any], reader: Reader) -> tuple[Score | None, str
     if is_named(name):
         return None, name.rpartition(":")[2]
     score = reader.attempt("score", lambda: score_from_data(data), None)
-    return score, str(score) if score is not None else name
+    column = config.get("column")
+    return score, str(column or (score if score is not None else name))
 
 
 def _placed(trial: TrialRow, budgets: Mapping[str, float]) -> TrialRow:

@@ -1,0 +1,135 @@
+"""The card of a run, and several beside each other."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from lanas.errors import plain
+from lanas.space import arch_id
+from supernet.report import answers, drawing
+from supernet.report.content import score_quantity
+from supernet.report.quantities import quantity
+from supernet.report.summary import Report
+
+BEFORE = {True: "The best of the table so far", False: "The best so far, not yet retrained"}
+STATES = {
+    "empty": "nothing is there yet",
+    "in training": "the supernet is in training",
+    "trained": "the supernet is trained, nothing was searched",
+    "searched": "searched, nothing was retrained",
+    "retrained": "searched and retrained",
+    "table": "a table of known results was searched",
+}
+
+
+def subtitle(run: Report) -> str:
+    parts = [STATES.get(run.state, run.state)]
+    space = next((s.space for s in run.searches), str(run.network.get("family", "")))
+    size = next((s.size for s in run.searches if s.size), None)
+    if space:
+        parts.insert(0, f"{Path(space).name}, {size:,} architectures" if size else Path(space).name)
+    if run.data is not None:
+        parts.insert(0, run.data.name)
+    return plain(" · ".join(parts))
+
+
+def card(run: Report, first: int, beside: Path | None) -> dict[str, Any]:
+    word, colour = answers.word(run)
+    search = next((s for s in run.searches if s.trials), None)
+    found = run.found
+    about: dict[str, Any] = {
+        "name": plain(run.name),
+        "word": word,
+        "colour": colour,
+        "sentence": run.verdict.sentence,
+        "believe": _believe(run),
+        "matters": answers.matters(search, run) if search else "Nothing was scored yet.",
+        "took": answers.took(run),
+        "others": answers.others(run, run.searches, first),
+        "budget": ", ".join(quantity(n)(v) for n, v in search.budgets.items()) if search else "",
+        "next": run.next,
+        "files": _links(run, beside),
+        "head": "No network yet",
+        "value": None,
+        "empty": STATES.get(run.state, run.state).capitalize() + ".",
+    }
+    if found is None:
+        failed = search is not None and all(t.error is not None for t in search.trials)
+        if search is not None and failed:
+            about["empty"] = f"All {len(search.trials)} trials failed: {search.trials[0].error}"
+        return about
+    retrained = found.source == "retrained"
+    return about | {
+        "head": "The network, retrained" if retrained else BEFORE[run.state == "table"],
+        "value": answers.value(run),
+        "metric": quantity(found.metric).title.partition(",")[0],
+        "interval": answers.interval(run),
+        "on": f"on {found.on}",
+        "costs": ", ".join(answers.costs(found.costs)),
+        "drawing": drawing_of(run, found.arch, "the found network"),
+        "words": found.words.replace(",", ", "),
+    }
+
+
+def _believe(run: Report) -> str:
+    verdict = run.verdict
+    if verdict.word == "exact":
+        return "Yes: the scores are the table's own."
+    if verdict.tau is None or verdict.low is None or verdict.high is None:
+        return "Not known: nothing was trained alone to compare with (search.py --check 9)."
+    said = {
+        "better": "Yes, scores rank better than MACs",
+        "worse": "No, MACs rank as well",
+        "undecided": "Not decided",
+    }.get(verdict.word, "Not known")
+    return (
+        f"{said}: Kendall's tau {verdict.tau:.2f} ({verdict.low:.2f} to {verdict.high:.2f}) "
+        f"over {verdict.checks} networks trained alone."
+    )
+
+
+def _links(run: Report, beside: Path | None) -> list[dict[str, str]]:
+    """Files that can be opened from the page; by name alone where it lies elsewhere."""
+    here = beside is not None and beside.resolve() == Path(run.path).resolve()
+    return [
+        {"name": plain(name), "href": quote(path) if here else ""}
+        for name, path in list(run.files.items())[:12]
+    ]
+
+
+def drawing_of(run: Report, arch: Sequence[int], title: str) -> str | None:
+    """The drawing of an architecture, from the search's drawings or a retrained network."""
+    name = arch_id(arch)
+    for drawn in [net.drawing for net in run.networks if tuple(net.arch) == tuple(arch)]:
+        if drawn and (svg := drawing.network(drawn, title)):
+            return svg
+    for search in run.searches:
+        kept = search.drawings.get("drawings")
+        if isinstance(kept, dict) and isinstance(kept.get(name), dict):
+            return drawing.network(kept[name], title)
+    return None
+
+
+def comparison(reports: Sequence[Report]) -> dict[str, Any]:
+    heads = ["run", "search", "optimiser", "seed", "score", "budgets", "trials", "best", "costs"]
+    rows = []
+    for run in reports:
+        for search in run.searches:
+            about = score_quantity(search, run)
+            best = next((t for t in search.trials if t.number == search.best), None)
+            sign = -1.0 if search.lower else 1.0
+            rows.append(
+                [
+                    plain(run.name),
+                    search.tag or "(no tag)",
+                    search.optimiser,
+                    "-" if search.seed is None else str(search.seed),
+                    search.score,
+                    ", ".join(quantity(n)(v) for n, v in search.budgets.items()) or "none",
+                    f"{len(search.trials):,}",
+                    "-" if best is None or best.score is None else about(sign * best.score),
+                    "-" if best is None else ", ".join(answers.costs(best.measured)[:2]),
+                ]
+            )
+    return {"heads": heads, "rows": rows}
