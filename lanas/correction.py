@@ -22,6 +22,7 @@ from lanas.space import Floats
 PRIOR = 5.0  # percent: today's prior of size
 FEWEST = 8  # checks under which nothing is corrected
 SURE = 0.68  # level of the interval of the gain that has to be above 0: one standard error
+CHANCE = 0.05  # probability of checks as far apart as they are if all networks were equally good
 SHRUNK = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # variance of a coefficient, of the noise's
 COSTS = ("macs", "params")
 OWN = "own"  # name of the search's own score
@@ -42,12 +43,16 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Correction:
-    """What was tried; score: the one that is used."""
+    """What was tried; score: the one that is used.
+
+    alike: the checks are as far apart as chance would have it, and nothing is used.
+    """
 
     score: Score
     used: str
     tried: Sequence[Candidate]
     checks: int
+    alike: bool = False
 
     @property
     def sentence(self) -> str:
@@ -61,7 +66,10 @@ class Correction:
                     f"The score is corrected ({each.name}): Kendall {each.kendall.value:.2f} in "
                     f"place of {own.removeprefix('Kendall ')} on checks that were left out"
                 )
-        return f"The score stays as it is ({own}): no correction wins on checks that are left out"
+        why = "no correction wins on checks that are left out"
+        if self.alike:
+            why = "the checks are no further apart than as many equally good networks would be"
+        return f"The score stays as it is ({own}): {why}"
 
     def to_data(self) -> dict[str, object]:
         """For JSON: `used`, `sentence`, `score`, and of each that was tried how it ranks."""
@@ -84,13 +92,15 @@ def correct(
     metric: str,
     soft: str,
     median_macs: float,
+    images: int | None = None,
 ) -> Correction:
     """The score that is used from here, by architectures whose truth, [n], is known.
 
     measured: of each what the search has measured. truth: higher is better. score: the search's
     own. metric, soft: names of measurements, of which an error is made where all are in 0..1.
-    median_macs: of the space. Another score than the search's own is used only where its gain on
-    checks that are left out is above 0 by a standard error.
+    median_macs: of the space. images: of how many the truth is a share, None where it is none.
+    Another score than the search's own is used only where its gain on checks that are left out is
+    above 0 by a standard error, and the checks are further apart than so many images are by chance.
     """
     y = np.asarray(truth, dtype=float)
     own = np.array([score(each) for each in measured])
@@ -107,9 +117,19 @@ def correct(
         intercept, weights = _fitted(features, y, line)
         settings = {"intercept": intercept, **_by_kind(names, weights)}
         tried.append(_candidate("learned", make("learned", settings=settings), own, y, left))
-    won = [each for each in tried if each.gain.low > 0]
+    alike = images is not None and _alike(y, images)
+    won = [each for each in tried if each.gain.low > 0 and not alike]
     best = max(won, key=lambda each: each.kendall.value, default=tried[0])
-    return Correction(best.score, best.name, tried, len(y))
+    return Correction(best.score, best.name, tried, len(y), alike)
+
+
+def _alike(shares: Floats, images: int) -> bool:
+    """Whether shares of so many images could all be of one probability: the chi-square test."""
+    from scipy.special import chdtrc  # slow to import
+
+    mean = shares.mean()
+    apart = images * ((shares - mean) ** 2).sum() / (mean * (1 - mean))
+    return bool(chdtrc(len(shares) - 1, apart) > CHANCE)
 
 
 def _candidate(name: str, score: Score, own: Floats, truth: Floats, values: Floats) -> Candidate:

@@ -6,7 +6,7 @@ print(verdict.sentence)     # The scores rank better than MACs: Kendall 0.71 aga
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -179,6 +179,8 @@ def judge(
     few = above.sum() < FEWEST_OF_A_PART
     drawn = rng or np.random.default_rng(0)
     gap, picks = rivals[RIVAL].difference, [k for k in PICKS if k <= searched]
+    rivals = {name: replace(each, difference=_possible(each.difference))
+              for name, each in rivals.items()}  # fmt: skip
     return Verdict(
         _word(gap),
         len(s),
@@ -203,6 +205,11 @@ def _against(scores: Floats, rival: Floats, truth: Floats, weights: Floats) -> I
         alone = kendall(rival, truth, weights=weights)
         return Interval(-alone.value, -alone.high, -alone.low)
     return UNDEFINED
+
+
+def _possible(gap: Interval) -> Interval:
+    """What is left of an interval within the -2 to 2 by which two taus can differ."""
+    return Interval(gap.value, max(gap.low, -2.0), min(gap.high, 2.0))
 
 
 def _word(gap: Interval) -> Word:

@@ -120,3 +120,20 @@ def test_on_a_published_table_nothing_is_lost(checks: int) -> None:
                  for p in parts]  # fmt: skip
         gains.append(np.subtract(after, before))
     assert (np.mean(gains, axis=0) > -0.01).all(), np.mean(gains, axis=0)
+
+
+def test_checks_no_further_apart_than_chance_correct_nothing() -> None:
+    """Trap: nine checks within two images of 288 turned the score round, and it got worse."""
+    rng = np.random.default_rng(0)
+    measured, truth = space(rng, 30, 0.6)
+    names = {"metric": "accuracy", "soft": "soft", "median_macs": MEDIAN}
+    used = {
+        images: correct(measured, truth, SIZED, images=images, **names)  # type: ignore[arg-type]
+        for images in (None, 10_000, 5)
+    }
+    assert [found.used for found in used.values()] == ["learned", "learned", OWN]
+    assert used[5].sentence.endswith("than as many equally good networks would be")
+    assert used[5].score == SIZED
+    equal = [correct(measured, rng.binomial(288, 0.98, 30) / 288, SIZED, images=288, **names)  # type: ignore[arg-type]
+             for _ in range(40)]  # fmt: skip
+    assert sum(not found.alike for found in equal) <= 6, "two of forty are expected"

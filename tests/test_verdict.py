@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from lanas.ranking import difference
 from lanas.space import Floats
 from lanas.verdict import Verdict, judge
 
@@ -127,3 +128,17 @@ def test_weights_decide() -> None:
 def test_without_macs_there_is_nothing_to_be_judged_against() -> None:
     with pytest.raises(ValueError, match="macs"):
         judge(np.arange(9), np.arange(9), {"params": np.arange(9)})
+
+
+def test_no_difference_is_larger_than_two_taus_can_have() -> None:
+    """Trap: of nine uneven checks it was said to be -3.35 to 2.95."""
+    beyond = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        scores, truth, macs = rng.random((3, 9))
+        weights = np.array([20.0, 20.0, 20.0, *np.ones(6)])
+        gap = judge(scores, truth, {"macs": macs}, weights=weights).plain["macs"].difference
+        raw = difference(scores, macs, truth, weights=weights)
+        assert -2 <= gap.low <= gap.value <= gap.high <= 2
+        beyond += raw.low < -2 or raw.high > 2
+    assert beyond, "none of these would have been"

@@ -281,14 +281,20 @@ def _judged(
     noise = float("nan")
     if len(alone.logs) > 1 and len(archs) > 2:
         noise = ceiling(alone.by_seed(archs, problem.metric))
-    correction = _corrected(problem, log, archs, sign * truth)
+    images = None
+    if problem.data is not None and problem.metric == "accuracy":
+        images = len(problem.data.splits[str(plan.schedule["split"])])
+    correction = _corrected(problem, log, archs, sign * truth, images)
     return Checked(verdict, plan.plan, trials, epochs, correction, short, number, noise)
 
 
 def _corrected(
-    problem: Problem, log: SearchLog, archs: Sequence[Arch], truth: Floats
+    problem: Problem, log: SearchLog, archs: Sequence[Arch], truth: Floats, images: int | None
 ) -> Correction:
-    """The score that is used from here on, for what is handed on."""
+    """The score that is used from here on, for what is handed on.
+
+    images: of how many the truth is a share, None where it is none.
+    """
     found = [log.measurements.of(arch) for arch in archs]
     return correct(
         [trial.measured if trial is not None else {} for trial in found],
@@ -297,6 +303,7 @@ def _corrected(
         metric=problem.metric,
         soft=problem.soft,
         median_macs=problem.median_macs or 1.0,
+        images=images,
     )
 
 
