@@ -53,9 +53,9 @@ docs: .venv/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet -f docs/site/mkdocs.yml
 	@echo "build/site; to read it: $(BIN)/python -m http.server --bind 127.0.0.1 -d build/site"
 
-# The pictures of README.md.
+# The pictures of README.md, of the run that make demo leaves.
 pictures: .venv/installed
-	$(BIN)/python benchmarks/pictures.py
+	$(BIN)/python benchmarks/pictures.py $(RUN)
 
 # The figures of docs/results.md that need the benchmarks' tables; about half an hour a core.
 bench: .venv/installed

@@ -1,21 +1,29 @@
 """The pictures of README.md, light and dark: docs/pictures/NAME-{light,dark}.svg and .png.
 
-make pictures    # draws the pipeline
+    make pictures RUN=runs/demo    # draws the pipeline, and takes the others of the page of a run
+
+The page is seen by Chromium, driven by Playwright; CHROMIUM names another than /usr/bin/chromium.
 """
 
 import argparse
+import io
+import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from supernet.report import style
 
 FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
 
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of a picture, of the palette of Okabe and Ito, which colour-blind people tell apart.
+    """Colours of a picture, those of the page.
 
     good, bad: of two regions and of what is on the path; ink: lines and letters; faint: the rest.
     """
@@ -29,12 +37,10 @@ class Theme:
     best: str
 
 
-THEMES = {
-    "light": Theme("#1f2328", "#c3c9d0", "#f6f8fa", "#0072b2", "#d6e9f6", "#a9b1ba", "#d55e00"),
-    "dark": Theme("#e6edf3", "#4a525c", "#151b23", "#56b4e9", "#12344d", "#6b7580", "#e69f00"),
-}
+ROLES = (style.INK, style.GRID, style.PAPER, style.ACCENT, style.LOW, style.FAINT, style.WARN)
+THEMES = {name: Theme(*(colours[role] for role in ROLES)) for name, colours in style.THEMES.items()}
 WIDTH, HEIGHT = 960, 330
-FONT = "font-family=\"system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif\""
+FONT = f'font-family="{style.FONT}"'
 
 
 def text(x: float, y: float, words: str, colour: str, size: int = 15, more: str = "") -> str:
@@ -80,7 +86,7 @@ def supernet(x: float, theme: Theme) -> Iterator[str]:
     for i, column in enumerate(columns):
         for row, y in enumerate(rows):
             on = row == path[i]
-            yield circle(column, y, 13 if on else 11, theme.good if on else theme.faint)
+            yield circle(column, y, 13 if on else 11, theme.good if on else theme.bad)
     yield text(x + 135, 274, "every path is a candidate", theme.ink, 13)
 
 
@@ -153,12 +159,57 @@ def pipeline(theme: Theme) -> str:
     return "\n".join([head, *parts, "</svg>", ""])
 
 
+# -- of the page -----------------------------------------------------------------------------------
+
+VIEW = {"width": 1120, "height": 800}
+SHARP = 1.5  # pixels of the picture for one of the page
+COLOURS = 96  # of the picture: plots and letters need no more
+PARTS = {"page": ("#card", "#cost-macs"), "tree": ("#tree", "#tree-figure svg")}  # from, to
+
+
+def of_page(run: str) -> None:
+    """Take the card with the front, and the tree, of a run's page, in both themes."""
+    from playwright.sync_api import sync_playwright
+
+    from supernet.report import page
+
+    chromium = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as play:
+        file = page.write([run], Path(folder) / "report.html")
+        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for theme in THEMES:
+            shown = browser.new_page(viewport=VIEW, color_scheme=theme, device_scale_factor=SHARP)
+            shown.goto(file.as_uri())
+            for name, (first, last) in PARTS.items():
+                taken(shown, first, last, FOLDER / f"{name}-{theme}.png")
+        browser.close()
+
+
+def taken(shown: Any, first: str, last: str, file: Path) -> None:
+    """Save what stands between two elements of a page, with a palette of its own."""
+    from PIL import Image
+
+    for element in (first, last):
+        shown.locator(element).scroll_into_view_if_needed()
+        shown.wait_for_timeout(1500)  # plots are drawn once they are seen
+    top, end = (shown.locator(element).bounding_box() for element in (first, last))
+    scrolled = shown.evaluate("window.scrollY")
+    clip = {"x": 0, "y": top["y"] + scrolled - 12, "width": VIEW["width"]}
+    clip["height"] = end["y"] + end["height"] - top["y"] + 12
+    pixels = Image.open(io.BytesIO(shown.screenshot(clip=clip, full_page=True))).convert("RGB")
+    pixels.quantize(COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
+
+
 def main() -> None:
     """Draw them."""
-    argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0]).parse_args()
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("run", nargs="?", help="a run whose page is shown; none: the drawing alone")
+    run = parser.parse_args().run
     FOLDER.mkdir(exist_ok=True)
     for name, theme in THEMES.items():
         (FOLDER / f"pipeline-{name}.svg").write_text(pipeline(theme), encoding="utf-8")
+    if run is not None:
+        of_page(run)
 
 
 if __name__ == "__main__":

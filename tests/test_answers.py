@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from supernet.cli.answers import aside
+from lanas.errors import UserError
+from supernet.cli.answers import aside, print_report
 from supernet.report import summary
 from supernet.report.data import document
 from supernet.report.text import code, escaped, markdown
@@ -150,6 +151,16 @@ def test_a_search_that_was_cut_in_its_checks_has_no_verdict_yet(run: Path) -> No
     found = document(summary.read(run))
     assert found["verdict"]["word"] == "none" and "1 architectures" in found["verdict"]["sentence"]
     assert [check["alone"] for check in found["searches"][0]["checks"]] == [0.5]
+
+
+def test_searches_are_picked_by_their_tags(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(run / "search", run / "search" / "again")
+    for tags, found in ((None, ["", "again"]), (["again"], ["again"])):
+        print_report("json", run, tags=tags)
+        (only,) = json.loads(capsys.readouterr().out)["runs"]
+        assert [search["tag"] for search in only["searches"]] == found
+    with pytest.raises(UserError, match="no search of tag 'other'"):
+        print_report("md", run, tags=["other"])
 
 
 def test_the_next_command_asks_the_best_network(retrained: Path, tmp_path: Path) -> None:

@@ -141,13 +141,14 @@ def unsearched(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(shutil.copytree(trained, run, ignore=shutil.ignore_patterns("search")))
 
 
+@pytest.mark.parametrize("batch", [1, 4])
 def test_a_killed_search_ends_with_the_trials_of_an_uninterrupted_one(
-    unsearched: Path, tmp_path: Path
+    unsearched: Path, tmp_path: Path, batch: int
 ) -> None:
-    command = (*SEARCH, "--trials", 24)
+    command = (*SEARCH, "--parallel", batch, "--trials", 24)
     straight, run = (shutil.copytree(unsearched, tmp_path / name) for name in ("straight", "run"))
     assert answer("search", straight, *command).status == 0
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(batch)
     statuses = []
     for count in (0, *sorted(rng.integers(1, 20, 4))):  # the first while it starts up
         process = start("search", run, *command)

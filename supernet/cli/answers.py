@@ -8,7 +8,7 @@ print_report(command.form, run.path)   # standard output holds this and nothing 
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -49,13 +49,13 @@ def print_document(data: Mapping[str, Any]) -> None:
         print(json.dumps({"format": FORMAT, **data}, indent=2, allow_nan=False))
 
 
-def print_report(form: Form, *runs: str | Path) -> None:
-    """Print what there is of runs as Markdown or JSON (docs/json.md)."""
+def print_report(form: Form, *runs: str | Path, tags: Sequence[str] | None = None) -> None:
+    """Print what there is of runs as Markdown or JSON (docs/json.md). tags: of searches, or all."""
     from supernet.report import summary
     from supernet.report.data import document
     from supernet.report.text import markdown
 
-    found = [summary.read(run) for run in runs]
+    found = [summary.read(run, tags) for run in runs]
     if form == "json":
         print_document({"runs": [document(each) for each in found]})
     elif rank() == 0:

@@ -44,9 +44,9 @@ def main() -> None:
     args = reader().parse_args()
     form = form_of(vars(args), FORMS)
     if form != "html":
-        if page_only := [name for name in ("out", "serve", "tag") if getattr(args, name)]:
+        if page_only := [name for name in ("out", "serve") if getattr(args, name)]:
             raise UserError(f"--{page_only[0]} is of the page; leave it out with --format {form}")
-        print_report("md" if form == "md" else "json", *args.runs)
+        print_report("md" if form == "md" else "json", *args.runs, tags=args.tag)
         return
 
     from supernet.report import page, serve, summary

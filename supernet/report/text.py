@@ -4,17 +4,18 @@ print(markdown(summary.read("runs/digits")))
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 from rich.text import Text
 
 from lanas.errors import plain
 from lanas.space import arch_id
-from supernet.progress import duration
+from supernet.report import answers
 from supernet.report.networks import Network
+from supernet.report.quantities import quantity
 from supernet.report.searches import Search
-from supernet.report.summary import Found, Report
+from supernet.report.summary import Report
 from supernet.report.tables import COSTS, shown
 
 BEST = 10  # trials of a search that are shown
@@ -62,7 +63,9 @@ def _text(value: object) -> str:
 
 def markdown(report: Report) -> str:
     """What a run says: the verdict, the network found, the searches, what was not measured."""
-    lines = [f"## {escaped(report.path)}", "", f"> {escaped(report.verdict.sentence)}", ""]
+    word, _ = answers.word(report)
+    verdict = f"> **{word}.** {escaped(report.verdict.sentence)}"
+    lines = [f"## {escaped(report.path)}", "", verdict, ""]
     lines += table(["", ""], [[f"**{name}**", said] for name, said in _card(report)])
     for search in report.searches:
         lines += _search(search, report)
@@ -80,42 +83,24 @@ def _card(report: Report) -> Iterator[tuple[str, str]]:
     if report.data is not None:
         parts = ", ".join(f"{n:,} {split}" for split, n in report.data.images.items())
         yield "data", escaped(f"{report.data.name}: {parts}" if parts else report.data.name)
-    if report.found is not None:
-        found = report.found
+    found = report.found
+    if found is not None:
+        interval = answers.interval(report)
+        said = answers.value(report) + (f" ({interval})" if interval else "")
         yield "network", f"{code(arch_id(found.arch))} {escaped(found.words.replace(',', ', '))}"
-        yield f"{escaped(found.metric)}", escaped(value_of(found))
-        if found.costs:
-            yield "cost", escaped(costs_of(found.costs))
-    spans = [span for span in report.times if span.seconds is not None]
-    if spans:
-        took: dict[str, float] = {}
-        for span in spans:
-            took[span.script] = took.get(span.script, 0.0) + (span.seconds or 0.0)
-        yield "took", escaped(", ".join(f"{name} {duration(s)}" for name, s in took.items()))
+        yield f"{escaped(found.metric)}", escaped(f"{said}, {found.on}")
+        yield "cost", escaped(", ".join(answers.costs(found.costs)) or "-")
+        for search in report.searches:
+            if search.tag == found.tag and search.trials:
+                yield "matters most", escaped(answers.matters(search, report))
+    yield "took", escaped(answers.took(report))
     yield "go on", code(report.next)
-
-
-def value_of(found: Found) -> str:
-    """`98.61 % (96.78 to 99.41), 359 test images`."""
-    own = shown(found.metric)
-    unit = " %" if own.factor == 100 else ""
-    interval = ""
-    if found.low is not None and found.high is not None:
-        interval = f" ({own(found.low)} to {own(found.high)})"
-    return f"{own(found.value)}{unit}{interval}, {found.on}"
-
-
-def costs_of(measured: Mapping[str, float]) -> str:
-    """`1.058 MMACs, 138.426 k params`."""
-    return ", ".join(
-        f"{each(measured[name])} {each.head}" for name, each in COSTS.items() if name in measured
-    )
 
 
 def _search(search: Search, report: Report) -> list[str]:
     name = f"Search {code(search.tag)}" if search.tag else "Search"
     budgets = ", ".join(
-        f"{cost} at most {costs_of({cost: most})}" for cost, most in search.budgets.items()
+        f"{cost} at most {quantity(cost)(most)}" for cost, most in search.budgets.items()
     )
     size = "" if search.size is None else f" of {search.size:,}"
     said = f"{search.optimiser}, {len(search.trials)} trials{size} ({search.space})"

@@ -1,1 +1,0 @@
-"""Workers in processes of their own, on this machine or on many, by Ray (docs/cluster.md)."""
