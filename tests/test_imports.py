@@ -37,6 +37,7 @@ ROOMS = {
         "score",
     },
     "report": {"lanas", "process", "progress", "run", "data"},
+    "workers": {"lanas", "provenance", "settings"},
 }
 TORCH_FREE = ["run", "kept", "process", "progress", "provenance", "settings"]  # beside all of lanas
 

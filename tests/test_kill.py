@@ -141,14 +141,13 @@ def unsearched(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(shutil.copytree(trained, run, ignore=shutil.ignore_patterns("search")))
 
 
-@pytest.mark.parametrize("batch", [1, 4])
 def test_a_killed_search_ends_with_the_trials_of_an_uninterrupted_one(
-    unsearched: Path, tmp_path: Path, batch: int
+    unsearched: Path, tmp_path: Path
 ) -> None:
-    command = (*SEARCH, "--parallel", batch, "--trials", 24)
+    command = (*SEARCH, "--trials", 24)
     straight, run = (shutil.copytree(unsearched, tmp_path / name) for name in ("straight", "run"))
     assert answer("search", straight, *command).status == 0
-    rng = np.random.default_rng(batch)
+    rng = np.random.default_rng(1)
     statuses = []
     for count in (0, *sorted(rng.integers(1, 20, 4))):  # the first while it starts up
         process = start("search", run, *command)

@@ -8,13 +8,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 
 from lanas.errors import AllFailed, UserError
-from supernet.report import live, page, scripts, serve, style
+from supernet.report import cards, live, page, scripts, serve, style, summary
 from tests import pages
 from tests.scripts import SEARCH, answer, refused
 
@@ -25,6 +26,20 @@ ROOT = Path(__file__).parents[1]
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 40 trials; only to be read."""
     return pages.complete(tmp_path_factory.mktemp("written") / "run", trials=40)
+
+
+def test_of_many_networks_the_files_of_the_found_one_come_first(tmp_path: Path) -> None:
+    """Trap: of twelve files that have room none was of the network that the page is about."""
+    run = tmp_path / "run"
+    pages.trained(run)
+    for arch in pages.searched(run, 40, max_macs=5e5)[:14]:
+        pages.retrained(run, arch)
+    found = summary.read(run)
+    best = max(found.networks, key=lambda network: network.arch)  # the last by name
+    assert found.found is not None
+    about = replace(found, found=replace(found.found, network=best.name))
+    files = [link["name"] for link in cards.card(about, 0, run)["files"]]
+    assert files[:3] == [f"{best.name}: model.onnx", "supernet", "trials"] and len(files) == 12
 
 
 # -- who writes it, and when ---------------------------------------------------------------------

@@ -13,9 +13,11 @@ import pytest
 from lanas.errors import UserError
 from lanas.files import read_object
 from lanas.rank import ranked
+from lanas.space import arch_id
 from supernet import Run
 from supernet.api.searching import told
 from supernet.report import summary
+from tests import pages
 from tests.scripts import TRIALS, tree
 
 ROOT = Path(__file__).parents[1]
@@ -107,3 +109,17 @@ def test_it_imports_no_torch(trained: Path) -> None:
         [sys.executable, "-c", code, str(trained)], cwd=ROOT, capture_output=True, text=True
     )
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+def test_no_network_is_chosen_by_its_test_value(tmp_path: Path) -> None:
+    """Of three retrained ones the search's first is the network, whatever the test images say."""
+    run = tmp_path / "run"
+    pages.trained(run)
+    archs = pages.searched(run, 40, max_macs=5e5)
+    ranking = summary.read(run).searches[0].ranking
+    for place, test in ((20, 0.99), (3, 0.9), (30, 0.95)):
+        pages.retrained(run, archs[ranking[place]])
+        file = run / "retrain" / arch_id(archs[ranking[place]]) / "result.json"
+        file.write_text(json.dumps(read_object(file) | {"test": test}))
+    found = summary.read(run).found
+    assert found is not None and (found.arch, found.value) == (archs[ranking[3]], 0.9)

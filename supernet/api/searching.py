@@ -14,9 +14,10 @@ from lanas.optimiser import find
 from lanas.rank import Row, keep, ranked, rescored, score_of
 from lanas.scores import Score
 from lanas.space import Arch, Space
+from lanas.team import Evaluator
 from lanas.trials import Measurements, Trial, key_of
 from supernet import spaces
-from supernet.api import common, trusted
+from supernet.api import common, trusted, working
 from supernet.api.checking import Checked, checked, require_possible
 from supernet.api.drawn import keep_drawings
 from supernet.api.problem import Problem, objectives, of_supernet, of_table
@@ -156,7 +157,7 @@ def search(run: str | Path | Run, **settings: Any) -> Found:
     if problem.budgets or problem.limits:
         common.say(str(left(problem.space, problem.budgets, problem.limits)))
     measured = run.measured(key_of(problem.measured_by))
-    with lock(folder.path):
+    with working.hired(args, problem.data, ready.workers) as hired, lock(folder.path):
         config = _config(problem, args, folder, measured)
         trusted.require_unchanged(args, folder.path, "this search")
         settled(folder.config, config, SearchSettings)
@@ -169,8 +170,7 @@ def search(run: str | Path | Run, **settings: Any) -> Found:
         log = SearchLog(folder.path, Measurements(measured))  # read under its lock
         log.check(problem.space)
         with recorded(run, "search", tag=args.tag, device=ready.device, seed=args.seed):
-            ahead = 1 if args.table or ready.device == "cpu" else 2
-            _loop(problem, optimiser, log, args, args.parallel or ahead)
+            _loop(ready, log, hired)
             over = measure_reported(problem.told, optimiser, log, problem.score)
         if (learned := optimiser.learned()) is not None:
             write_json(folder.tree, learned)
@@ -190,13 +190,14 @@ def _shown(
 
 @dataclass(frozen=True)
 class Prepared:
-    """All that a search needs, and nothing written yet."""
+    """All that a search needs, and nothing written yet. workers: whether it has some, by Ray."""
 
     run: Run
     args: SearchSettings
     device: str
     problem: Problem
     optimiser: Optimiser
+    workers: bool
 
 
 def prepared(run: str | Path | Run, settings: dict[str, Any]) -> Prepared:
@@ -219,14 +220,15 @@ def prepared(run: str | Path | Run, settings: dict[str, Any]) -> Prepared:
     settings_of_optimiser(args)  # raises before data is read
     folder = run.search(args.tag)
     refuse_foreign(folder.path)
-    device = common.device(args)
+    workers = working.asked(args)
+    device = common.device(args if args.ray is None else working.here(args))
     problem = of_table(args) if args.table else of_supernet(run, args, device, folder)
-    return Prepared(run, args, device, problem, _optimiser(problem, args))
+    return Prepared(run, args, device, problem, _optimiser(problem, args), workers)
 
 
 ELSEWHERE = {"rescore": "supernet.rescore", "tags": "supernet.runs.searches"}
 APART = (  # do not make another search
-    *("trials", "tag", "tags", "data", "parallel", "rescore", "score"),
+    *("trials", "tag", "tags", "data", "rescore", "score"),
     *("latency_archs", "inexact_budget"),
     *(field.name for field in fields(CheckSettings)),
 )
@@ -270,17 +272,21 @@ def settings_of_optimiser(args: SearchSettings) -> dict[str, Any]:
     return found
 
 
-def _loop(
-    problem: Problem, optimiser: Optimiser, log: SearchLog, args: SearchSettings, parallel: int
-) -> None:
+def _loop(ready: Prepared, log: SearchLog, hired: working.Hired) -> None:
     """Ask, evaluate, put on disk, tell, until there are as many trials as were asked for."""
     from supernet.report.tables import progress
 
+    problem, args = ready.problem, ready.args
+    evaluators: Sequence[Evaluator] = [problem.evaluate]
+    parallel = args.parallel or (1 if args.table or ready.device == "cpu" else 2)
+    if len(log) < args.trials and (pool := hired.pool) is not None:
+        make, big = working.scoring(problem.evaluate, args)
+        evaluators, parallel = pool.workers(make, *big), pool.share.ahead
     with progress(args.trials, log.trials, problem.score) as line:
         loop.search(
-            optimiser,
+            ready.optimiser,
             log,
-            [problem.evaluate],
+            evaluators,
             args.trials,
             parallel=parallel,
             told=line.update,

@@ -14,6 +14,7 @@ from supernet import spaces
 from supernet.settings import Alias, Amount, AtLeast, OneOf, Own, given
 from supernet.training.settings import TrainingSettings
 from supernet.training.strategies import StrategySettings
+from supernet.workers.settings import WorkersSettings
 
 Count = Annotated[int, AtLeast(1)]
 
@@ -161,9 +162,6 @@ class OptimiserSettings:
     """architectures to score"""
     tag: str = ""
     """name of this search, to make another one in the same run; none: the run's first"""
-    parallel: Annotated[Count | None, Alias("batch")] = None
-    """architectures asked for at a time; changes the order of trials, not what a search is; null:
-    1, and on a GPU 2, of which one is scored while the other is asked for"""
     seed: Annotated[int, AtLeast(0)] = 0
     """random seed"""
     optimiser: Annotated[
@@ -256,6 +254,7 @@ class TableSettings:
 class SearchSettings(
     ReportSettings,
     TrustSettings,
+    WorkersSettings,
     DeviceSettings,
     MovedDataSettings,
     TableSettings,
@@ -266,6 +265,7 @@ class SearchSettings(
 ):
     """Search"""
 
+    parallel: Annotated[Count | None, Alias("batch")] = None
     tags: bool = False
     """list the searches of the run: tag, score, budgets, trials, best; and stop"""
     rescore: Annotated[str | None, Own("score", "my_score.py:frugal")] = None
@@ -354,7 +354,7 @@ def identity(settings: Any, *apart: str) -> dict[str, Any]:
     A run that was begun before a setting was there is taken to have its default (`supernet.kept`):
     let that be what was done before.
     """
-    kinds = (DevicesSettings, TrustSettings, ReportSettings)
+    kinds = (DevicesSettings, WorkersSettings, TrustSettings, ReportSettings)
     left_out = {f.name for kind in kinds for f in fields(kind)}
     left_out |= set(apart)
     return {

@@ -12,7 +12,7 @@ folder are decoded by workers. Search reads "train" and "val"; "test" is for one
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,12 @@ class Data:
     def device(self) -> torch.device:
         """Where its batches lie."""
         return self.targets.device
+
+    def to(self, device: str | torch.device) -> "Data":
+        """The same on another device."""
+        images = self.images if isinstance(self.images, Files) else self.images.to(device)
+        mean, std, targets = self.mean.to(device), self.std.to(device), self.targets.to(device)
+        return replace(self, mean=mean, std=std, images=images, targets=targets)
 
     def __len__(self) -> int:
         """Images of all splits together."""

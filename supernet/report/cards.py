@@ -90,12 +90,16 @@ def _believe(run: Report) -> str:
 
 
 def _links(run: Report, beside: Path | None) -> list[dict[str, str]]:
-    """Files that can be opened from the page; by name alone where it lies elsewhere."""
+    """Files that can be opened from the page; by name alone where it lies elsewhere.
+
+    Those of the network that was found come first, those of other networks last.
+    """
     here = beside is not None and beside.resolve() == Path(run.path).resolve()
-    return [
-        {"name": plain(name), "href": quote(path) if here else ""}
-        for name, path in list(run.files.items())[:12]
-    ]
+    own = f"{run.found.network}: " if run.found is not None else ""
+    files = sorted(
+        run.files.items(), key=lambda f: 0 if f[0].startswith(own) else 1 + (": " in f[0])
+    )
+    return [{"name": plain(name), "href": quote(path) if here else ""} for name, path in files[:12]]
 
 
 def drawing_of(run: Report, arch: Sequence[int], title: str) -> str | None:

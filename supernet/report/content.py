@@ -196,7 +196,7 @@ WORK = {
 
 
 def cells(run: Report) -> list[dict[str, Any]]:
-    """The confusion matrix of the network with the best test value."""
+    """The confusion matrix of the network that was found."""
     best = best_network(run)
     if best is None or not best.confusion:
         return []

@@ -16,7 +16,7 @@ from typing import Any
 
 from lanas.errors import UserError
 from lanas.files import refuse_links_out
-from lanas.space import arch_id
+from lanas.space import Arch, arch_id
 from supernet.report import networks, searches
 from supernet.report.networks import Network
 from supernet.report.reading import Reader, curve, number, texts
@@ -41,7 +41,9 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Found:
-    """The network to take: the retrained one with the best test value, else the best scored.
+    """The network to take: of those retrained the one ranked first by the search, else the first.
+
+    Never the one with the best test value: that would be a choice on test images.
 
     source: retrained or search. value, low, high: its metric with the 95 % interval (None where
     there is none); on: of which images, or table. tag: of its search. trial: its number there.
@@ -268,8 +270,8 @@ def _found(
 ) -> Found | None:
     done = [network for network in retrained if network.test is not None]
     if done:
-        sign = -1.0 if metric in LOWER else 1.0
-        best = max(done, key=lambda n: sign * float(n.test or 0.0))
+        places = _places(found)
+        best = min(reversed(done), key=lambda n: places.get(n.arch, math.inf))
         trial = next(((s, t) for s in found for t in s.trials if t.arch == best.arch), None)
         return Found(
             "retrained", best.arch, best.words, best.metric, best.test, best.low, best.high,
@@ -292,6 +294,17 @@ def _found(
         "search", trial_.arch, search.words(trial_.arch), name, value, low, high, on,
         _costs(trial_.measured), search.tag, trial_.number,
     )  # fmt: skip
+
+
+def _places(found: Sequence[Search]) -> dict[Arch, int]:
+    """The best place of each architecture in the rankings of the searches, 0 the first."""
+    places: dict[Arch, int] = {}
+    for search in found:
+        archs = {trial.number: trial.arch for trial in search.trials}
+        for place, trial in enumerate(search.ranking):
+            arch = archs[trial]
+            places[arch] = min(place, places.get(arch, place))
+    return places
 
 
 COSTS = ("macs", "params", "memory", "latency", "measured_latency", "energy", "measured_energy")

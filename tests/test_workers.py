@@ -1,0 +1,196 @@
+"""Workers by Ray: processes that die and come back, and of which nothing is left."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from lanas.errors import Unavailable
+from lanas.loop import search
+from lanas.space import as_tuples
+from supernet import spaces
+from supernet.api import working
+from supernet.cli.settings import SearchSettings
+from supernet.data.sets import Data
+from supernet.network import NetworkSpec
+from supernet.score.inherited import SupernetEvaluator
+from supernet.workers import rays
+from supernet.workers.pool import Pool, Share, opened, said
+from tests import hands
+from tests.own import write
+from tests.scripts import SEARCH, answer, refused
+
+ROOT = Path(__file__).parents[1]
+
+
+def processes(folder: str) -> list[int]:
+    """Those of a Ray that writes into a folder: by their command lines and environments."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and int(entry.name) != os.getpid():
+            try:
+                text = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
+            except OSError:
+                continue
+            if folder.encode() in text:
+                found.append(int(entry.name))
+    return found
+
+
+def gone(folder: str, looks: int = 150) -> bool:
+    """Whether all of them end, and the folder with them; looked at every fifth of a second."""
+    for _ in range(looks):
+        if not processes(folder) and not os.path.exists(folder):
+            return True
+        time.sleep(0.2)
+    return False
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
+    """Two workers, of one Ray for the tests of this module; it leaves nothing behind."""
+    home, lines = tmp_path_factory.mktemp("home"), list[str]()
+    before, there = signal.getsignal(signal.SIGTERM), os.path.exists("/tmp/ray")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(home))
+        environment = dict(os.environ)
+        with opened(Share(2), lines.append, store=1000) as pool:
+            assert signal.getsignal(signal.SIGTERM) == before, "Ray takes it for itself"
+            folder = lines[0].split(" writes in ")[1].split(",")[0]
+            assert len(processes(folder)) > 3
+            yield pool
+        assert gone(folder)
+        assert dict(os.environ) == environment
+        assert list(home.iterdir()) == [] and os.path.exists("/tmp/ray") == there
+
+
+def test_workers_die_the_log_has_every_trial_once_and_replays(pool: Pool, tmp_path: Path) -> None:
+    """One architecture ends each process that has it; another process is killed from outside."""
+    deadly, lines = hands.lanas().ask(2)[1], list[str]()
+    workers = pool.workers(hands.toy, [deadly], 0.02, b"12345")
+    log = hands.opened(tmp_path)
+
+    def told(trial: object) -> None:
+        if len(log) == 10:
+            os.kill(int(log.trials[-1].measured["pid"]), signal.SIGKILL)
+
+    search(hands.lanas(), log, workers, 24, parallel=pool.share.ahead, told=told, say=lines.append)
+    assert len(log) == 24 and {trial.measured.get("bytes", 5.0) for trial in log.trials} == {5.0}
+    failures = {trial.arch: trial.error for trial in log.trials if trial.error}
+    assert failures == {deadly: "WorkerDied: its process ended"}
+    assert len(lines) in (1, 2), "one line a death but the last; that from outside may cost nothing"
+    hands.require_replayed(log)
+
+
+def test_workers_that_cannot_start_or_go_on_say_why_and_the_last_stops_the_search(
+    pool: Pool, tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    for make, why in ((hands.without_data, "no image /photos/a.jpg"), (hands.away, "CUDA error")):
+        log = hands.opened(tmp_path / make.__name__)
+        with pytest.raises(Unavailable, match=why):
+            search(hands.lanas(), log, pool.workers(make), 10, say=lines.append)
+        assert len(log) == 0 and why in lines.pop() and not lines
+
+
+def test_a_worker_scores_as_this_process_does(pool: Pool, digits: Data, tmp_path: Path) -> None:
+    """By a file of the user's own, which no worker has: it is gone once it was loaded here."""
+    file = write(tmp_path)
+    torch.manual_seed(0)
+    net = spaces.build(NetworkSpec(str(file), digits.shape, 10))
+    file.unlink()
+    here = SupernetEvaluator(net, digits, {}, images=256)
+    make, big = working.scoring(here, SearchSettings(threads=1, calibration_images=256))
+    (worker, _) = pool.workers(make, *big)
+    worker.ready()
+    for arch in as_tuples(net.space.enumerate()):
+        (there,), (expected,) = worker([arch]), here([arch])
+        assert there.measured.pop("memory") > 0 and there.measured == expected.measured
+        assert there.error is None
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from lanas.loop import search
+from lanas.space import as_tuples
+from supernet.workers.pool import Share, opened
+from tests import hands
+
+log = hands.opened(Path(sys.argv[1]))
+with opened(Share(1)) as pool:
+    print("started", flush=True)
+    search(hands.lanas(), log, pool.workers(hands.toy, [], 0.01, b""), 8,
+           told=lambda trial: len(log) == 5 and os.kill(os.getpid(), signal.SIGKILL))
+"""
+
+
+def test_a_driver_that_is_killed_leaves_no_process_and_no_file(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    folder = done.stdout.split(" writes in ")[1].split(",")[0]
+    assert done.returncode == -signal.SIGKILL and "started" in done.stdout, done.stderr
+    assert gone(folder)
+    log = hands.opened(tmp_path)
+    assert len(log) == 5
+    hands.require_replayed(log)
+
+
+# -- without Ray ---------------------------------------------------------------------------------
+
+
+def test_without_ray_a_line_says_what_to_install_and_this_process_evaluates(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rays, "installed", lambda: False)
+    done = answer("search", run, *SEARCH, "--parallel", 3, "--trials", 14)
+    assert (done.status, done.err) == (0, "")
+    (line,) = [line for line in done.out.splitlines() if "without Ray" in line]
+    assert "--parallel 3" in line and "pip install 'lanas[ray]'" in line
+    told = [json.loads(line)["told"] for line in (run / "search" / "asked.jsonl").open()]
+    assert len(told) == 16, "three at a time"
+    refused("search", run, "--tag", "b", "--ray", "auto", untouched=run,
+            says=("--ray auto", "pip install 'lanas[ray]'"))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ("--parallel 2 --device cpu:0", ("--device cpu:0", "CUDA_VISIBLE_DEVICES")),
+        ("--ray ray://head:10001", ("ray://head:10001", "auto")),
+        ("--ray 127.0.0.1:1", ("--ray 127.0.0.1:1",)),
+        ("--table t.npz --ray auto", ("--ray", "table")),
+    ],
+)
+def test_workers_that_cannot_be_had_are_refused(
+    run: Path, flags: str, says: tuple[str, ...]
+) -> None:
+    refused("search", run, "--tag", "b", *flags.split(), says=says, untouched=run)
+
+
+def test_all_workers_find_a_place_on_the_gpus_and_none_has_less_than_it_could() -> None:
+    for gpus in range(1, 9):
+        for count in range(1, 20):
+            each = round(1 / working.part(count, gpus))
+            assert working.part(count, gpus) == 1 / each
+            assert gpus * each >= count and (each == 1 or gpus * (each - 1) < count)
+
+
+def test_a_line_says_where_a_cluster_has_no_room() -> None:
+    there = {"CPU": 8.0, "GPU": 2.0, "node:10.0.0.1": 1.0, "node:10.0.0.2": 1.0}
+    there["node:__internal_head__"] = 1.0
+    line = "4 workers on a cluster of 2 machines, 8 cores, 2 GPUs"
+    assert said(Share(4, 1, 0.5), there) == line
+    assert said(Share(4, 1, 1.0), there) == f"{line}; there is room for 2, the others wait"
+    assert said(Share(4, 4), there) == f"{line}; there is room for 2, the others wait"
