@@ -27,7 +27,7 @@ from lanas.correction import correct
 from lanas.errors import UserError
 from lanas.ranking import Interval, difference
 from lanas.scores import Score, make
-from lanas.space import Arch, Floats
+from lanas.space import COUNT, Arch, Floats
 from lanas.verdict import judge
 
 TABLES = {  # choices of the space: file, truth, MACs
@@ -66,6 +66,11 @@ def table(choices: int, folder: Path) -> tuple[dict[Arch, int], dict[str, Floats
     return rows, {name: column.astype(float) for name, column in columns.items()}
 
 
+def counted(arch: Arch, options: int) -> dict[str, float]:
+    """How many choices have each option, as `Space.counts`."""
+    return {f"{COUNT}{option}": float(arch.count(option)) for option in range(options)}
+
+
 def supernets(file: Path, tables: Path) -> Iterator[Supernet]:
     """Those of a file of scores; UserError where it is none."""
     blocks: list[tuple[str, list[dict[str, object]]]] = []
@@ -78,11 +83,12 @@ def supernets(file: Path, tables: Path) -> Iterator[Supernet]:
     for name, records in blocks:
         archs = [tuple(record["arch"]) for record in records]  # type: ignore[arg-type]
         rows, columns = table(len(archs[0]), tables)
-        at = [rows[arch] for arch in archs]
+        at, options = [rows[arch] for arch in archs], 1 + max(map(max, rows))
         measured = [
             {"accuracy": record["measured"]["accuracy"], "soft": record["measured"]["soft"]}  # type: ignore[index]
             | {"macs": columns["macs"][row], "params": columns["params"][row]}
-            for record, row in zip(records, at, strict=True)
+            | counted(arch, options)
+            for record, row, arch in zip(records, at, archs, strict=True)
         ]
         median = float(np.median(columns["macs"]))
         yield Supernet(name, archs, measured, columns["truth"][at], median, 200)
@@ -100,6 +106,7 @@ def twelve_epochs(tables: Path) -> Supernet:
     measured = [
         {"accuracy": file["cifar10_val_12"][i] / 100, "soft": file["cifar10_test_12"][i] / 100}
         | {"macs": columns["macs"][i], "params": columns["params"][i]}
+        | counted(every[i], options=5)
         for i in at.tolist()
     ]
     archs, median = [every[i] for i in at.tolist()], float(np.median(columns["macs"]))

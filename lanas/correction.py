@@ -7,6 +7,7 @@ print(found.sentence)
 What is fitted is a ranking: normal scores of the truth by the logarithms of errors and costs. A
 prior of size is a straight line there (`lanas.scores.size_prior`), so that the fit starts from it:
 the line has its direction, and only what checks show beside it is added, shrunk by the evidence.
+Where there are checks enough, how often each option stands in a network tells more beside it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from numpy.typing import ArrayLike
 
 from lanas.ranking import Interval, difference, kendall
 from lanas.scores import FLOOR, Score, make
-from lanas.space import Floats
+from lanas.space import COUNT, Floats
 
 PRIOR = 5.0  # percent: today's prior of size
 FEWEST = 8  # checks under which nothing is corrected
@@ -25,6 +26,7 @@ SURE = 0.68  # level of the interval of the gain that has to be above 0: one sta
 CHANCE = 0.05  # probability of checks as far apart as they are if all networks were equally good
 SHRUNK = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # variance of a coefficient, of the noise's
 COSTS = ("macs", "params")
+EACH = 2  # checks for each feature, under which operations are not counted
 OWN = "own"  # name of the search's own score
 
 
@@ -113,10 +115,16 @@ def correct(
         if "size_prior" not in score.settings and score.name in (metric, soft):
             sized = make(score.name, size_prior=PRIOR, median_macs=median_macs)
             tried.append(_candidate(f"size prior {PRIOR:g} %", sized, own, y, features @ line))
-        left = np.array([_left_out(features, y, line, i) for i in range(len(y))])
-        intercept, weights = _fitted(features, y, line)
-        settings = {"intercept": intercept, **_by_kind(names, weights)}
-        tried.append(_candidate("learned", make("learned", settings=settings), own, y, left))
+        tried.append(_learned("learned", names, features, line, own, y))
+        counts = [name for name in measured[0]
+                  if name.startswith(COUNT) and all(name in each for each in measured)]  # fmt: skip
+        every = [*names, *counts]
+        if counts and len(y) >= EACH * len(every):
+            wide = np.column_stack(
+                [features, [[each[name] for name in counts] for each in measured]]
+            )
+            along = np.append(line, np.zeros(len(counts)))
+            tried.append(_learned("learned from operations too", every, wide, along, own, y))
     alike = images is not None and _alike(y, images)
     won = [each for each in tried if each.gain.low > 0 and not alike]
     best = max(won, key=lambda each: each.kendall.value, default=tried[0])
@@ -130,6 +138,16 @@ def _alike(shares: Floats, images: int) -> bool:
     mean = shares.mean()
     apart = images * ((shares - mean) ** 2).sum() / (mean * (1 - mean))
     return bool(chdtrc(len(shares) - 1, apart) > CHANCE)
+
+
+def _learned(
+    name: str, names: Sequence[str], features: Floats, line: Floats, own: Floats, truth: Floats
+) -> Candidate:
+    """A fit to all checks, judged by those that were left out of it, one at a time."""
+    left = np.array([_left_out(features, truth, line, i) for i in range(len(truth))])
+    intercept, weights = _fitted(features, truth, line)
+    score = make("learned", settings={"intercept": intercept, **_by_kind(names, weights)})
+    return _candidate(name, score, own, truth, left)
 
 
 def _candidate(name: str, score: Score, own: Floats, truth: Floats, values: Floats) -> Candidate:
@@ -173,9 +191,13 @@ def _by_kind(names: Sequence[str], weights: Floats) -> dict[str, dict[str, float
     """Coefficients as the score `learned` has them."""
     pairs = dict(zip(names, weights.tolist(), strict=True))
     return {
-        "measurements": {},
+        "measurements": {name: weight for name, weight in pairs.items() if name.startswith(COUNT)},
         "logs": {name: weight for name, weight in pairs.items() if name in COSTS},
-        "errors": {name: weight for name, weight in pairs.items() if name not in COSTS},
+        "errors": {
+            name: weight
+            for name, weight in pairs.items()
+            if name not in COSTS and not name.startswith(COUNT)
+        },
     }
 
 

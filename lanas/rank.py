@@ -21,7 +21,7 @@ from lanas.errors import UserError, line_of, plain
 from lanas.events import Searched, read_search
 from lanas.files import read_object, replace_file
 from lanas.scores import Score, make, score_from_file
-from lanas.space import Arch, arch_id
+from lanas.space import COUNT, Arch, arch_id
 from lanas.trials import Trial
 
 
@@ -184,7 +184,8 @@ def lines(score: Score, rows: Sequence[Row], trials: int, most: int) -> list[str
     if "median_macs" in score.settings:
         said += f", counted from {score.settings['median_macs']:.10g} MACs"
     shown = rows[: max(most, 0)]
-    names = list(dict.fromkeys(name for row in shown for name in row.trial.measured))
+    names = [name for name in dict.fromkeys(name for row in shown for name in row.trial.measured)
+             if not name.startswith(COUNT)]  # fmt: skip
     table = [["trial", "score", *names, "architecture"]]
     for row in shown:
         values = [row.trial.measured.get(name) for name in names]

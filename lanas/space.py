@@ -15,6 +15,8 @@ from lanas.errors import UserError, one_line, short
 
 Arch = tuple[int, ...]
 Archs = NDArray[np.int64]  # [n, choices]
+COUNT = "count:"  # begins the name of a measurement: how many choices have an option
+COUNTED = 16  # names of options in a space, beyond which they are not counted
 Floats = NDArray[np.float64]
 
 
@@ -231,6 +233,20 @@ class Space:
         return (0,) * len(self.choices)
 
     # -- words ---------------------------------------------------------------------------------
+
+    def counts(self, arch: Sequence[int]) -> dict[str, float]:
+        """How many active choices have an option, by its name behind COUNT, of all options.
+
+        None where the space has more names of options than COUNTED.
+        """
+        names = dict.fromkeys(option for choice in self.choices for option in choice.options)
+        if len(names) > COUNTED:
+            return {}
+        found = {COUNT + name: 0.0 for name in names}
+        for choice, i, on in zip(self.choices, arch, self.active([arch])[0], strict=True):
+            if on:
+                found[COUNT + choice.options[i]] += 1
+        return found
 
     def words(self, arch: Sequence[int]) -> str:
         """`edge0=conv3x3,edge1=skip,…`: the active choices of one architecture."""

@@ -23,6 +23,7 @@ from supernet.api.alone import Trainings
 from supernet.api.searching import told
 from supernet.network import NetworkSpec
 from supernet.score.zero_cost import synflow
+from supernet.spaces import nb201
 from tests.images import npz
 from tests.scripts import SEARCH, Answer, answer
 
@@ -59,6 +60,11 @@ def test_the_verdict_ends_the_search(searched: tuple[Path, Answer]) -> None:
     assert done.out.index(verdict["sentence"]) > done.out.index("9 architectures trained alone")
     assert set(verdict["plain"]) == {"macs", "params", "synflow"}
     assert verdict["ceiling"] is None and verdict["short_schedule"]["networks"] == 0
+    (file,) = (run / "measured").glob("*.jsonl")
+    for trial in map(json.loads, file.read_text().splitlines()):
+        counts = [trial["measured"][f"count:{name}"] for name in nb201.OPTIONS]
+        assert counts == [trial["arch"].count(option) for option in range(5)]
+    assert "count:" not in done.out
     said = "check: 9 trainings of one architecture alone, 1 epochs each (retrain.py takes 100)"
     assert said in done.out
 

@@ -62,6 +62,50 @@ def test_a_raw_score_takes_the_prior_of_size_or_more() -> None:
     assert np.mean([gain for _, gain in found]) > 0.03
 
 
+def with_options(
+    checks: int, seed: int, good: float, options: int = 3
+) -> tuple[Correction, float, float]:
+    """Networks of which an option adds `good` to the truth a place, unknown to what is inherited.
+
+    The correction, its gain of tau on other networks, and that of one that is not told the counts.
+    """
+    rng = np.random.default_rng(seed)
+    measured, truth = space(rng, 300 + checks, 0.05)
+    drawn = rng.multinomial(6, np.full(options, 1 / options), size=len(truth))
+    truth = -np.log(1 - truth) + good * drawn[:, 0]
+    told = [m | {f"count:{i}": float(n) for i, n in enumerate(row)}
+            for m, row in zip(measured, drawn.tolist(), strict=True)]  # fmt: skip
+    names = {"metric": "accuracy", "soft": "soft", "median_macs": MEDIAN}
+    found, untold = (
+        correct(each[:checks], truth[:checks], SIZED, **names)  # type: ignore[arg-type]
+        for each in (told, measured)
+    )
+    taus = [
+        kendalltau([s(m) for m in told[checks:]], truth[checks:]).statistic
+        for s in (found.score, untold.score, SIZED)
+    ]
+    return found, taus[0] - taus[2], taus[1] - taus[2]
+
+
+def test_operations_that_the_score_misjudges_are_learned() -> None:
+    found = [with_options(30, seed, good=0.4) for seed in range(10)]
+    assert sum(each.used == "learned from operations too" for each, *_ in found) >= 9
+    assert np.mean([gain - untold for _, gain, untold in found]) > 0.1
+
+
+def test_operations_that_tell_nothing_cost_nothing() -> None:
+    for checks in (14, 20, 40):
+        found = [with_options(checks, seed, good=0.0) for seed in range(15)]
+        assert np.mean([gain for _, gain, _ in found]) > -0.01
+
+
+def test_fewer_than_two_checks_a_feature_tell_nothing_of_operations() -> None:
+    """Four measurements and three options: 14 checks."""
+    names = [[each.name for each in with_options(n, 0, good=0.4)[0].tried] for n in (13, 14)]
+    assert "learned from operations too" not in names[0]
+    assert names[1] == [*names[0], "learned from operations too"]
+
+
 def test_a_prior_of_size_is_a_score_of_the_learned_kind() -> None:
     """With no checks beside the line the two rank alike."""
     measured, _ = space(np.random.default_rng(0), 200, 0.3)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lanas.errors import UserError
-from lanas.space import Choice, Space, as_tuples
+from lanas.space import COUNTED, Choice, Space, as_tuples
 from supernet.spaces import macro, nasnet, nb201
 
 MIXED = Space(
@@ -112,3 +112,14 @@ def test_what_the_space_does_not_have_is_named(text: str, message: str) -> None:
 def test_a_space_that_contradicts_itself_is_refused(choices, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Space("wrong", tuple(choices()))
+
+
+def test_counts_are_of_active_choices_and_of_few_options() -> None:
+    a = Choice("a", ("one", "two"))
+    b = Choice("b", ("one", "x"), when=("a", ("two",)))
+    space = Space("counts", (a, b, Choice("c", ("x", "one"))))
+    assert space.counts((0, 1, 0)) == {"count:one": 1, "count:two": 0, "count:x": 1}
+    assert space.counts((1, 0, 1)) == {"count:one": 2, "count:two": 1, "count:x": 0}
+    most = tuple(map(str, range(COUNTED)))
+    assert len(Space("most", (Choice("d", most),)).counts((0,))) == COUNTED
+    assert Space("more", (Choice("d", most), a)).counts((0, 0)) == {}

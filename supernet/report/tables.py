@@ -18,7 +18,7 @@ from lanas.optimiser import Optimiser
 from lanas.pareto import front
 from lanas.rank import Row, ranked
 from lanas.scores import Score
-from lanas.space import Arch, Floats, arch_id
+from lanas.space import COUNT, Arch, Floats, arch_id
 from lanas.trials import Trial
 from supernet.progress import Progress
 
@@ -144,7 +144,8 @@ def _table(
 def _measured(trials: Sequence[Trial], leave_out: Sequence[str]) -> list[str]:
     """The names of what was measured: metrics as they come, then costs in the order of COSTS."""
     names = dict.fromkeys(name for trial in trials for name in trial.measured)
-    metrics = [name for name in names if name not in {*COSTS, *leave_out}]
+    apart = {*COSTS, *leave_out}
+    metrics = [name for name in names if name not in apart and not name.startswith(COUNT)]
     return metrics + [name for name in COSTS if name in names and name not in leave_out]
 
 

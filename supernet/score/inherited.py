@@ -92,6 +92,7 @@ class SupernetEvaluator:
     def _end(self, begun: "_Begun") -> Trial:
         arch, start, space = begun.arch, time.perf_counter() - begun.seconds, self.supernet.space
         measured = {name: float(cost(space, [arch])[0]) for name, cost in self.costs.items()}
+        measured |= space.counts(arch)
         try:
             if self.memory is not None:
                 measured["memory"] = float(self.memory(arch))
