@@ -220,7 +220,7 @@ FIVE = {  # what a stranger wants to know, and what answers it
     "Can I believe this?": r"Kendall's tau 0\.\d+ \(.+\) over \d+ networks",
     "What did it take?": r"\d+ min, 200 trials, 12 trained alone, 1 retrained, on cpu",
     "What else is near the budget of 0.50 MMACs?": r"trial \d+\s+\d+\.\d+ %, 0\.\d+ MMACs",
-    "How do I go on?": r"python -m supernet\.predict \S+model\.onnx PHOTOS",
+    "How do I go on?": r"python -m supernet\.predict \S+ PHOTOS",
 }
 
 
@@ -337,6 +337,8 @@ def test_whatever_is_there_gives_a_page(browser: Browser, tmp_path: Path, kind: 
             assert "out of memory" in shown.inner_text("#card")
         if kind in ("unfinished", "table"):
             assert shown.query_selector("svg.tree .node")
+        if kind == "unfinished":
+            assert "python search.py" in shown.inner_text("#card")
 
 
 def test_of_ten_thousand_trials_it_is_small_and_answers(browser: Browser, tmp_path: Path) -> None:

@@ -68,7 +68,8 @@ def matters(search: Search, run: Report) -> str:
     else:  # by the widest gap of means between options of at least two trials
         gaps = {i: _gap(search, i) for i in range(len(names))}
         index, share = max(gaps, key=lambda i: gaps[i]), ""
-    mine = [each for each in search.options if each.choice == index and each.trials > 1]
+    few = max(3, len(search.trials) // 20)  # trials under which a mean is chance
+    mine = [each for each in search.options if each.choice == index and each.trials >= few]
     mine = mine or [each for each in search.options if each.choice == index]
     best = max(mine, key=lambda each: each.mean)
     sign = -1 if search.lower else 1

@@ -9,6 +9,7 @@ from supernet.report.searches import Search
 from supernet.report.summary import Report
 
 MOST_AXES = 12  # choices among parallel coordinates, the most important first
+MANY = 2000  # trials from which the page draws a part of them, on a canvas
 DIGITS = 7  # of a number of a trial; the files have all of them
 
 

@@ -114,18 +114,20 @@ def _chain(drawing: Mapping[str, Any], title: str) -> str:
         raise ValueError("no blocks, or too many")
     order = list(dict.fromkeys(name for _, name, _ in blocks))
     widest = max(width for width, _, _ in blocks)
-    line, x, y, parts, most = 104.0, 0.0, 0.0, [], 0.0
+    line, x, y, parts, most = 96.0, 0.0, 0.0, [], 0.0
+    free = 0.0  # where the label of the next stage may begin
     for width, name, first in blocks:
-        w = max(34.0, len(name) * LETTER + 12)
+        w, said = max(34.0, len(name) * LETTER + 12), f"{width} wide"
+        x = max(x, free) if first else x
         if x and x + w > 620:
-            x, y = 0.0, y + line
+            x, y, free = 0.0, y + line, 0.0
         h = max(12.0, 64.0 * width / widest)
-        top = y + 18 + (64 - h) / 2
         if first:
-            parts.append(f'<text class="small" x="{x:.0f}" y="{y + 11:.0f}">{width} wide</text>')
-        parts.append(_block(x, top, w, h, name, order))
-        x += w + (5 if not first or True else 0)
-        most = max(most, x)
+            parts.append(f'<text class="small" x="{x:.0f}" y="{y + 11:.0f}">{said}</text>')
+            free = x + len(said) * LETTER + 6
+        parts.append(_block(x, y + 18 + (64 - h) / 2, w, h, name, order))
+        x += w + 5
+        most = max(most, x, free)
     return _svg(most, y + line - 4, "".join(parts), "network", title)
 
 

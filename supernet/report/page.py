@@ -103,6 +103,7 @@ def script_data(
         "drawn": {"nodes": [_node_rows(s) for run in reports for s in run.searches]},
         "themes": style.THEMES,
         "axes": content.MOST_AXES,
+        "many": content.MANY,
         "served": served,
     }
 

@@ -78,7 +78,6 @@ def scatter(
     marks (x, y, kind, words). several: names of the searches, where there is more than one.
     """
     tip = [
-        alt.Tooltip("words:N", title="architecture"),
         alt.Tooltip("trial:Q", title="trial"),
         alt.Tooltip("x:Q", title=x, format=",.5~g"),
         alt.Tooltip("y:Q", title=y, format=".4~f"),
@@ -119,7 +118,6 @@ def scatter(
 def trust(x: str, y: str) -> dict[str, Any]:
     """Checks: inherited score and what training alone gave. Data: trials, chosen (x, y, part)"""
     tip = [
-        alt.Tooltip("words:N", title="architecture"),
         alt.Tooltip("part:N", title="drawn as"),
         alt.Tooltip("x:Q", title=x, format=".4~f"),
         alt.Tooltip("y:Q", title=y, format=".4~f"),
@@ -253,12 +251,16 @@ def curves(y: str) -> dict[str, Any]:
     return _spec(chart, 240)
 
 
-def bars(x: str, colour: str = ACCENT) -> dict[str, Any]:
-    """Amounts by name, in the order given. Data: bars (name, value, said, order)"""
+def bars(x: str, signed: bool = False) -> dict[str, Any]:
+    """Amounts by name, in the order given; signed: of both signs.
+
+    Data: bars (name, value, said, order).
+    """
     y = alt.Y("name:N", title=None, sort=alt.SortField("order"), axis=alt.Axis(labelLimit=200))
     base = alt.Chart(_data("bars")).encode(y=y, tooltip=["name:N", "said:N"])
-    bar = base.mark_bar(color=colour, height={"band": 0.7}).encode(
-        x=alt.X("value:Q", title=x, scale=alt.Scale(nice=True, padding=30))
+    end: dict[str, Any] = {} if signed else {"domainMin": 0}
+    bar = base.mark_bar(color=ACCENT, height={"band": 0.7}).encode(
+        x=alt.X("value:Q", title=x, scale=alt.Scale(nice=True, padding=30, **end))
     )
     layers = [bar]
     sides: tuple[tuple[Literal["left", "right"], str, int], ...]

@@ -134,6 +134,12 @@ def _search_plots(
         plots["scatter"].append(
             found.plot(f"cost-{name}", f"scatter/{name}", label, "", spec, brush="xy")
         )
+    count = sum(len(s.trials) for s, _ in searches)
+    if count > content.MANY:
+        note = f"Of {count:,} trials {content.MANY:,} are drawn in grey, evenly over the order; "
+        note += "all that are selected are in colour."
+        for plot in plots["scatter"]:
+            plot["caption"] = note
     plots["progress"] = found.plot(
         "progress",
         "progress",
@@ -182,7 +188,7 @@ def _choice_plots(
             "plane",
             "the plane of a node",
             "What each option adds to the plane: right is towards the good side.",
-            compiled("bars", "weight of the option in the plane"),
+            compiled("bars", "weight of the option in the plane", True),
         )
     axes = [search.choices[i].name for i in content.order_of_choices(search)[: content.MOST_AXES]]
     axes = [*axes, *names, "score"]

@@ -170,7 +170,7 @@ def read(path: str | Path, tags: Sequence[str] | None = None) -> Report:
         times=times,
         missing=_missing(found, retrained, data),
         unread=reader.unread,
-        next=_next(folder, state, found, best),
+        next=_next(folder, state, found, best, times),
         files=_files(run, retrained),
     )
 
@@ -351,7 +351,9 @@ def _missing(found: Sequence[Search], retrained: Sequence[Network], data: Data |
     return lines
 
 
-def _next(folder: Path, state: str, found: Sequence[Search], best: Found | None) -> str:
+def _next(
+    folder: Path, state: str, found: Sequence[Search], best: Found | None, times: Sequence[Span]
+) -> str:
     """The command that goes on from here."""
     from shlex import quote
 
@@ -367,6 +369,9 @@ def _next(folder: Path, state: str, found: Sequence[Search], best: Found | None)
         named = f" --score {quote(str(score))}" if score else ""
         table = f"--table {quote(str(search.table))} --space {quote(search.space)}{named}"
         return f"python search.py {run} {table}{tag} --trials {2 * len(search.trials)}"
+    last = times[-1] if times else None
+    if state == "searched" and last and (last.script, last.status) == ("search", "unfinished"):
+        return f"python search.py {run}" + (f" --tag {quote(last.what)}" if last.what else "")
     if state == "searched" or best is None or best.network is None:
         tag = next((s.tag for s in found if s.trials), "")
         return f"python retrain.py {run}" + (f" --search-tag {quote(tag)}" if tag else "")

@@ -13,6 +13,7 @@ from supernet.report.reading import Reader, number, texts
 from supernet.report.rows import Node, TrialRow
 from supernet.run import SearchFolder
 
+NO_KERNEL = {"draw": "uniform", "scope": "leaf"}  # the tree is the same, and nothing is proposed
 FEWEST = 4  # trials under which no tree is learned anew
 
 
@@ -48,7 +49,7 @@ def _learned(
     optimiser = lanas.make(
         "lanas",
         space,
-        settings=settings if isinstance(settings, dict) else {},
+        settings=(settings if isinstance(settings, dict) else {}) | NO_KERNEL,
         preset=str(config.get("preset", "default")),
         score=PLAIN,
         objectives=tuple(objectives),

@@ -9,7 +9,7 @@ const make = (name, props = {}, ...inside) => {
   found.append(...inside);
   return found;
 };
-const MANY = 2000; // trials from which plots are drawn on a canvas
+const MANY = D.many; // trials from which plots are drawn on a canvas
 const LINES = 400; // lines of the parallel coordinates at most
 
 // -- searches -------------------------------------------------------------------------------------
@@ -112,10 +112,13 @@ const toggleOption = (i, k) => {
 const current = () => D.searches[state.search];
 
 // -- data of the plots ----------------------------------------------------------------------------
-const all = () => D.searches.flatMap(s => s.rows);
-const chosen = () => all().filter(matches);
-const labelled = row => ({trial: row.trial, search: D.searches[row.search].name,
-                          words: words(D.searches[row.search], row.arch), number: row.search});
+const ALL = D.searches.flatMap(s => s.rows), all = () => ALL;
+let kept = [null, []]; // the state, and what it selects
+const chosen = () => {
+  if (kept[0] !== state) kept = [state, ALL.filter(matches)];
+  return kept[1];
+};
+const labelled = row => ({trial: row.trial, search: D.searches[row.search].name, number: row.search});
 const scored = row => row.score !== null && Number.isFinite(row.score);
 function points(rows, cost) {
   return rows.filter(row => scored(row) && shownValue(row, cost) !== null)
@@ -135,7 +138,7 @@ function marks(cost) {
       const value = row.measured[cost];
       if (value !== undefined && matches({...row, search: number, m: row.measured, trial: row.trial ?? null, leaf: row.leaf ?? -1}))
         found.push({kind, x: value * s.costs[cost].factor, y, trial: row.trial ?? null,
-                    number, words: words(s, row.arch)});
+                    number, arch: row.arch});
     };
     const scale = s.score.factor, best = s.byTrial.get(s.best);
     if (!s.costs[cost]) return;
@@ -246,7 +249,7 @@ const mine = () => current().rows;
 let most = 8; // choices whose options are drawn
 const FEEDS = {
   scatter: cost => ({
-    trials: () => points(all(), cost), chosen: () => points(chosen(), cost),
+    trials: () => points(evenly(all(), MANY), cost), chosen: () => points(chosen(), cost),
     front: () => D.searches.flatMap(s => skyline(points(s.rows, cost), s.lower)),
     budgets: () => D.searches.flatMap(s => s.budgets).filter(b => b.cost === cost)
       .map(b => ({x: b.at * D.searches[0].costs[cost].factor, words: b.words})),
@@ -254,12 +257,12 @@ const FEEDS = {
   }),
   trust: () => {
     const rows = some => some.filter(c => c.x !== null).map(c =>
-      ({x: c.x * current().score.factor, y: c.y * current().score.factor, part: c.part, ...labelled(c)}));
+      ({x: c.x * current().score.factor, y: c.y * current().score.factor, part: c.part, arch: c.arch, ...labelled(c)}));
     return {trials: () => rows(current().checkRows), chosen: () => rows(current().checkRows.filter(matches))};
   },
   progress: () => {
     const rows = some => some.filter(scored).map(row => ({trial: row.trial, y: row.score, number: row.search}));
-    return {trials: () => rows(all()), chosen: () => rows(chosen()), best: () => bestSoFar().best, band: () => bestSoFar().band};
+    return {trials: () => rows(evenly(all(), MANY)), chosen: () => rows(chosen()), best: () => bestSoFar().best, band: () => bestSoFar().band};
   },
   options: () => ({
     options: () => optionRows(mine(), current(), most),
@@ -292,7 +295,9 @@ document.body.append(tip);
 function tooltip(_, event, item, value) {
   tip.hidden = value === null || value === undefined || value === "";
   if (tip.hidden) return;
-  tip.replaceChildren(...Object.entries(typeof value === "object" ? value : {"": value})
+  const {trial, number, arch} = item?.datum ?? {}, s = D.searches[number];
+  const of = arch ?? s?.byTrial.get(trial)?.arch, more = s && of ? {architecture: words(s, of)} : {};
+  tip.replaceChildren(...Object.entries(typeof value === "object" ? {...value, ...more} : {"": value})
     .filter(([, said]) => said !== null && said !== undefined && said !== "null")
     .map(([name, said]) => make("div", {}, make("b", {textContent: name ? `${name}: ` : ""}), String(said))));
   const x = Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 8);
@@ -349,6 +354,7 @@ async function draw(figure) {
     const set = spec.data.find(d => d.name === name);
     if (set) set.values = rows(); else spec.data.unshift({name, values: rows()});
   }
+  if (figure.clientWidth < 560) spec.legends?.forEach(legend => { if (legend.orient === "top") legend.columns = 2; });
   at.replaceChildren();
   fitted(figure, id.split("/")[0], spec, feed);
   const view = new vega.View(vega.parse(spec, null, {ast: true}), {
@@ -455,7 +461,7 @@ function table() {
     cell.setAttribute("aria-sort", sorted.by === key ? (sorted.down ? "descending" : "ascending") : "none");
     return cell;
   }), make("th", {scope: "col", textContent: "architecture"}));
-  const rows = mine().filter(matches);
+  const rows = chosen().filter(row => row.search === state.search);
   const key = row => sorted.by === "trial" ? row.trial : sorted.by === "front" ? +s.on.has(row.trial) : shownValue(row, sorted.by);
   const turn = (sorted.down ? -1 : 1) * (s.lower && sorted.by === "score" ? -1 : 1);
   rows.sort((a, b) => {
@@ -497,7 +503,7 @@ function chips() {
   }
   if (found.length > 1) add("all", () => select({...none(), search: state.search}));
   $("#chips").replaceChildren(...found);
-  const count = mine().filter(matches).length;
+  const count = chosen().filter(row => row.search === state.search).length;
   $("#count").textContent = filtered() ? `${count.toLocaleString("en")} of ${mine().length.toLocaleString("en")} trials` :
     `all ${mine().length.toLocaleString("en")} trials: click a point, a node or an option, or drag a range`;
   bar.classList.toggle("on", filtered());
@@ -506,8 +512,8 @@ function nodes() {
   $$("[data-of-search]").forEach(part => { part.hidden = +part.dataset.ofSearch !== state.search; });
   const counted = new Map(), s = current();
   if (!s) return;
-  mine().filter(matches).forEach(row => {
-    for (let at = row.leaf; at !== null && at !== undefined && at >= 0; at = s.parents[at]) counted.set(at, 1);
+  chosen().forEach(row => {
+    if (row.search === state.search) for (let at = row.leaf; at !== null && at !== undefined && at >= 0; at = s.parents[at]) counted.set(at, 1);
   });
   $$("svg.tree .node").forEach(g => {
     g.setAttribute("aria-pressed", +g.dataset.node === state.node);
@@ -535,10 +541,18 @@ function one() {
 }
 function refresh() {
   chips(); table(); nodes(); one();
-  Object.values(views).forEach(entry => {
-    entry.stale = true;
-    if (entry.figure.dataset.near) feedAgain(entry);
-  });
+  Object.values(views).forEach(entry => { entry.stale = true; });
+  clearTimeout(later);
+  later = setTimeout(follow, 0); // what was clicked answers first
+}
+let later = 0;
+async function follow() {
+  const now = state, near = Object.values(views).filter(entry => entry.figure.dataset.near);
+  for (const entry of near) {
+    if (state !== now) return;
+    await feedAgain(entry);
+    await new Promise(requestAnimationFrame);
+  }
 }
 
 // -- files ----------------------------------------------------------------------------------------
@@ -552,7 +566,11 @@ const cell = value => {
   if (typeof value === "string" && /^[=+\-@\t\r]/.test(text)) text = `'${text}`; // no formula
   return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 };
-const csv = rows => {
+const csv = given => {
+  const rows = given.map(({number, arch, ...row}) => {
+    const s = D.searches[number], of = arch ?? s?.byTrial.get(row.trial)?.arch;
+    return s && of ? {...row, architecture: words(s, of)} : row;
+  });
   const names = [...new Set(rows.flatMap(Object.keys))].filter(name => !["number", "order", "at"].includes(name));
   return [names, ...rows.map(row => names.map(name => row[name]))].map(row => row.map(cell).join(",")).join("\n") + "\n";
 };
