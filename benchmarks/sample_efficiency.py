@@ -22,7 +22,7 @@ itself in another version's file.
 
 Each run is appended to FOLDER/sample_efficiency.jsonl when it ends, and read instead of repeated
 the next time; remove the file after a change of the optimisers. --quick takes 4 seeds. The plot
-needs the extra `bench`.
+needs the extra `report`.
 """
 
 import os
@@ -42,6 +42,7 @@ from typing import Any
 import numpy as np
 import others  # noqa: F401  (registers them)
 from paired import RESAMPLES, compared
+from plots import curves
 from problems import FILES, GENERATED, Problem, problem_of
 from rich.console import Console
 from rich.progress import track
@@ -261,44 +262,40 @@ def both_tables(records: Sequence[Record], names: Sequence[str]) -> list[str]:
 def plot(
     records: Sequence[Record], names: Sequence[str], problems: Sequence[str], path: Path
 ) -> None:
-    """Above the share of seeds that found the best, below the incumbent's true accuracy.
+    """The share of seeds that found the best; of noisy problems the incumbent's true accuracy.
 
     With 95 percent bands: Wilson's for a share, the normal one for a mean.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5 * len(problems) / 2, 8), layout="constrained")
-    axes = figure.subplots(2, -(-len(problems) // 2), squeeze=False)
-    trials = np.arange(1, SHOWN + 1)
-    for axis, problem in zip(axes.flat, problems, strict=False):
+    rows = []
+    for problem in problems:
         for name in names:
-            runs = chosen(records, problem, name)
-            n = len(runs)
-            if problem.endswith("-noisy"):
-                curves = np.array([padded(r["curve"], SHOWN) for r in runs])
-                middle = curves.mean(axis=0)
-                half = 1.96 * curves.std(axis=0, ddof=1) / np.sqrt(n)
-                line, low, high = middle, middle - half, middle + half
-            else:
-                found = np.array([r["found"] or np.inf for r in runs])
-                line = (found[:, None] <= trials).mean(axis=0)
-                centre = (line + 1.96**2 / (2 * n)) / (1 + 1.96**2 / n)
-                half = 1.96 / (1 + 1.96**2 / n)
-                half = half * np.sqrt(line * (1 - line) / n + 1.96**2 / (4 * n * n))
-                low, high = centre - half, centre + half
-            (drawn,) = axis.plot(trials, line, label=name, lw=2 if name == "lanas" else 1)
-            axis.fill_between(trials, low, high, color=drawn.get_color(), alpha=0.12, lw=0)
-        axis.set_title(problem)
-        axis.set_xlabel("trials")
-        if problem.endswith("-noisy"):
-            axis.set_ylabel("true accuracy of the incumbent, %")
-            low = min(line.get_ydata()[9] for line in axis.lines)  # all search by then
-            high = max(line.get_ydata().max() for line in axis.lines)
-            axis.set_ylim(low, high + 0.05 * (high - low))
-        else:
-            axis.set_ylabel("share of seeds that found the best")
-    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
-    figure.savefig(path, dpi=150)
+            for i, (value, low, high) in enumerate(banded(chosen(records, problem, name)).T):
+                if problem.endswith("-noisy") and i < 10:
+                    continue  # not all search yet: it would set the scale
+                row = {"value": value, "low": low, "high": high}
+                rows.append({"problem": problem, "name": name, "trials": i + 1, **row})
+    titles = {name: SHARE_TITLE for name in problems} | {
+        name: "true accuracy of the incumbent, %" for name in problems if name.endswith("-noisy")
+    }
+    curves(rows, names, titles, path)
+
+
+SHARE_TITLE = "share of seeds that found the best"
+
+
+def banded(runs: Sequence[Record]) -> Floats:
+    """The middle, the low and the high end of the runs of an optimiser after each trial, [3, n]."""
+    n = len(runs)
+    if runs[0]["task"][0].endswith("-noisy"):
+        found = np.array([padded(r["curve"], SHOWN) for r in runs])
+        middle = found.mean(axis=0)
+        half = 1.96 * found.std(axis=0, ddof=1) / np.sqrt(n)
+        return np.array([middle, middle - half, middle + half])
+    at = np.array([r["found"] or np.inf for r in runs])
+    share = (at[:, None] <= np.arange(1, SHOWN + 1)).mean(axis=0)
+    centre = (share + 1.96**2 / (2 * n)) / (1 + 1.96**2 / n)
+    half = 1.96 / (1 + 1.96**2 / n) * np.sqrt(share * (1 - share) / n + 1.96**2 / (4 * n * n))
+    return np.array([share, centre - half, centre + half])
 
 
 # -- arguments -----------------------------------------------------------------------------------
@@ -356,11 +353,11 @@ def main() -> None:
         console.print(versions(records, args.before))
     if set(TABLES) <= set(args.problems):
         print("medians of the two tables, summed:", *both_tables(records, args.optimisers))
-    if find_spec("matplotlib"):
-        plot(records, args.optimisers, args.problems, args.folder / "sample_efficiency.png")
-        print(f"plot: {args.folder / 'sample_efficiency.png'}")
+    if find_spec("altair") and find_spec("vl_convert"):
+        plot(records, args.optimisers, args.problems, args.folder / "sample_efficiency.svg")
+        print(f"plot: {args.folder / 'sample_efficiency.svg'}")
     else:
-        print("no plot: pip install 'lanas[bench]' has matplotlib")
+        print("no plot: pip install 'lanas[report]' brings what draws it")
 
 
 if __name__ == "__main__":

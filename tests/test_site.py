@@ -11,7 +11,8 @@ from mkdocs.commands.build import build
 from mkdocs.config import load_config
 from mkdocs.exceptions import Abort
 
-from benchmarks import pictures
+from benchmarks import pictures, plots
+from supernet.report import style
 
 ROOT = Path(__file__).parents[1]
 CONFIG = "docs/site/mkdocs.yml"
@@ -56,6 +57,20 @@ def test_pictures_are_those_that_are_drawn_and_follow_light_and_dark(site: Path)
         file = f"pictures/pipeline-{name}.svg"
         assert (ROOT / "docs" / file).read_text(encoding="utf-8") == pictures.pipeline(theme)
         assert f'src="{file}#only-{name}"' in start and (site / file).is_file()
+
+
+def test_plots_of_benchmarks_have_the_look_of_the_page(tmp_path: Path) -> None:
+    names = [f"method {i}" for i in range(len(style.SERIES) + 1)]  # one more than colours
+    rows = [
+        {"problem": "a table", "name": name, "trials": i, "value": i, "low": i - 1, "high": i + 1}
+        for name in names
+        for i in range(3)
+    ]
+    plots.curves(rows, names, {"a table": "share"}, tmp_path / "plot.svg")
+    drawn = (tmp_path / "plot.svg").read_text(encoding="utf-8")
+    for colour in style.SERIES:
+        assert colour not in drawn and style.THEMES["light"][colour] in drawn
+    assert "stroke-dasharray" in drawn and all(name in drawn for name in [*names, "a table"])
 
 
 def test_a_link_that_leads_nowhere_and_a_page_without_a_place_end_the_build(
