@@ -19,7 +19,8 @@ schedule, and tested:
 What it costs is printed first. A network is trained once for a seed, whichever rows it is in. The
 seeds come first, then budgets: each piece is useful alone, and the table is printed after each, to
 OUT/proof.md too. A stop loses at most an epoch; the same command goes on. --size says how much is
-trained; --minutes, that nothing is begun after so many.
+trained; --minutes, that nothing is begun after so many. On two cores: the command with --spaces
+macro beside the one with --spaces sizes, in the same OUT, and then without for the whole table.
 
 Published is the accuracy of NAS-Bench-Macro of the same architecture at full size (--tables).
 Settings of the recipe of macro were chosen on that table: its rows are in-sample.
@@ -50,6 +51,7 @@ from supernet.score.counted import count, median_of, of_supernet, on_meta
 from supernet.spaces import build, family, specify
 
 ROOT = Path(__file__).resolve().parents[1]
+BOOK = str(ROOT / "benchmarks" / "textbook.py")
 SEARCHES = {"lanas": "lanas", "evolution": "evolution", "random search": "random"}
 TEXTBOOK = {"macro": "mobilenetv2", "sizes": "resnet20"}
 BUDGETS = ("median MACs", "none")
@@ -78,7 +80,7 @@ SIZES = {
     "tiny": Size(200, 40, 8, 1, 2, 6, 2,
                  {"macro": {"width": 2}, "sizes": {"options": {"channels": [2, 4]}}}, batch=20),
     "small": Size(2500, 2000, 16, 10, 6, 40, 4, NARROW, batch=64),
-    "reduced": Size(10_000, 10_000, 16, 24, 16, 100, 8, NARROW),
+    "reduced": Size(10_000, 10_000, 16, 24, 12, 100, 8, NARROW),
     "full": Size(None, None, 32, 60, 100, 200, 8, {"macro": {}, "sizes": {}},
                  precision="bf16"),
 }  # fmt: skip
@@ -159,28 +161,38 @@ class Field:
         """The architecture of most multiply-accumulates within a budget."""
         archs, limit = self.space.enumerate(), self.budgets[budget] or np.inf
         costs = self.macs(self.space, archs)
-        (arch,) = as_tuples(archs[[int(np.where(costs <= limit, costs, -1.0).argmax())]])
-        return arch
+        return as_tuples(archs[[int(np.where(costs <= limit, costs, -1.0).argmax())]])[0]
 
 
-def textbook(fields: Sequence[Field], shape: Sequence[int]) -> dict[tuple[str, str], str]:
-    """Of each space and budget the name of the textbook network, as wide as fits."""
-    path, found = str(ROOT / "benchmarks" / "textbook.py"), {}
-    for field in fields:
-        kind = TEXTBOOK[field.name]
-        step = 1.0 if kind == "resnet20" else 0.05
-        for budget, limit in field.budgets.items():
-            name, width = "", step
-            while True:
-                at = f"{kind}-{width:g}"
-                spec = specify(path, shape, 10, None, None, {"networks": [at, at + "0"]})
-                net = on_meta(build(spec))
-                macs = count(extract(net, (0,), inherit=False), shape)["macs"]
-                if name and macs > (limit or field.largest):
-                    break
-                name, width = at, round(width + step, 2)
-            found[field.name, budget] = name
+def textbook(field: Field, shape: Sequence[int]) -> dict[str, str]:
+    """Of each budget the name of the textbook network, as wide as fits."""
+    kind, found = TEXTBOOK[field.name], {}
+    step = 1.0 if kind == "resnet20" else 0.05
+    for budget, limit in field.budgets.items():
+        name, width = "", step
+        while True:
+            at = f"{kind}-{width:g}"
+            spec = specify(BOOK, shape, 10, None, None, {"networks": [at, f"{at}0"]})
+            net = on_meta(build(spec))
+            macs = count(extract(net, (0,), inherit=False), shape)["macs"]
+            if name and macs > (limit or field.largest):
+                break
+            name, width = at, round(width + step, 2)
+        found[budget] = name
     return found
+
+
+def shelf(proof: Proof, field: Field) -> Run:
+    """A run of a space's textbook networks, one for each budget in order; nobody searches it."""
+    shape = (3, proof.size.pixels, proof.size.pixels)
+    names = list(textbook(field, shape).values())
+    if names[0] == names[1]:  # another name of the same width
+        names[1] += "0" if "." in names[1] else ".0"
+    return supernet.train(
+        proof.out / f"textbook-{field.name}", data=proof.data, image_size=proof.size.pixels,
+        epochs=1, space=BOOK, batch_size=proof.size.batch, val_fraction=0.1,
+        options={"networks": names}, **proof.settings,
+    )  # fmt: skip
 
 
 # -- a piece ---------------------------------------------------------------------------------------
@@ -200,7 +212,7 @@ def trained(proof: Proof, space: str, seed: int) -> Run:
     )  # fmt: skip
 
 
-def piece(proof: Proof, field: Field, budget: str, seed: int, book: str) -> list[dict[str, Any]]:
+def piece(proof: Proof, field: Field, budget: str, seed: int) -> list[dict[str, Any]]:
     """All rows of a space, a budget and a seed; epochs: of all trainings alone that a row needs."""
     size, run = proof.size, trained(proof, field.name, seed)
     picks: dict[str, list[Arch]] = {}
@@ -224,9 +236,9 @@ def piece(proof: Proof, field: Field, budget: str, seed: int, book: str) -> list
         {"row": row, "epochs": spent[row], "networks": [proof.test(run, a, seed) for a in archs]}
         for row, archs in picks.items()
     ]
-    shelf = supernet.Run.open(proof.out / "textbook", trust=True)
-    names = shelf.config["network"]["options"]["networks"]
-    of_book = proof.test(shelf, (names.index(book),), seed)
+    books, place = shelf(proof, field), list(field.budgets).index(budget)
+    book = books.config["network"]["options"]["networks"][place]
+    of_book = proof.test(books, (place,), seed)
     rows.append({"row": f"textbook ({book})", "epochs": size.alone, "networks": [of_book]})
     about = {"space": field.name, "budget": budget, "seed": seed, "limit": field.budgets[budget]}
     return [about | row for row in rows]
@@ -369,18 +381,12 @@ def main() -> None:
     fields = [Field.of(name, proof) for name in args.spaces]
     todo = list(pieces(args, fields))
     print(cost(proof, fields, sum(not file.is_file() for *_, file in todo)), flush=True)
-    books = textbook([Field.of(name, proof) for name in TEXTBOOK], (3, size.pixels, size.pixels))
-    supernet.train(
-        args.out / "textbook", data=proof.data, image_size=size.pixels, epochs=1,
-        space=str(ROOT / "benchmarks" / "textbook.py"), batch_size=size.batch, val_fraction=0.1,
-        options={"networks": list(dict.fromkeys(books.values()))}, **device,
-    )  # fmt: skip
     truth = published(args.tables, family("macro").space())
     done: list[dict[str, Any]] = []
     try:
         for seed, budget, field, file in todo:
             if not file.is_file():
-                rows = piece(proof, field, budget, seed, books[field.name, budget])
+                rows = piece(proof, field, budget, seed)
                 write_json(file, {"rows": rows})
             done += read_json(file)["rows"]
             lines = [*table(done, truth), "", *paired(done)]

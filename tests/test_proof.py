@@ -67,9 +67,9 @@ def test_a_textbook_network_is_as_wide_as_fits(proof: ModuleType, kind: str, ste
 
     name = {kind: space for space, kind in proof.TEXTBOOK.items()}[kind]
     field = proof.Field(name, None, None, 4e6, {"median MACs": 1.5e6, "none": None}, 0.0)
-    found = proof.textbook([field], shape)
+    found = proof.textbook(field, shape)
     for budget, limit in (("median MACs", 1.5e6), ("none", 4e6)):
-        width = float(found[name, budget].partition("-")[2])
+        width = float(found[budget].partition("-")[2])
         assert macs(width) <= limit < macs(round(width + step, 2))
 
 
@@ -97,7 +97,7 @@ def test_all_of_it_in_a_tiny_form(tmp_path: Path) -> None:
         return done.stdout
 
     stopped = run("--minutes", "1e-6")
-    assert stopped.startswith("proof: 2 pieces, of each at most 12 epochs")
+    assert stopped.startswith("proof: 2 pieces, of each at most 18 epochs")
     assert "the same command goes on" in stopped and "| macro" not in stopped
     first = run()
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*/retrain/*/*.json")}
