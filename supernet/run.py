@@ -143,6 +143,11 @@ class NetworkFolder:
         return self.path / "result.json"
 
     @property
+    def mistakes(self) -> Path:
+        """Small images of the test images that it mistakes most surely."""
+        return self.path / "mistakes.npz"
+
+    @property
     def predictions(self) -> Path:
         """Its outputs for the test images, and their targets."""
         return self.path / "predictions.npz"

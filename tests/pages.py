@@ -141,6 +141,9 @@ def retrained(run: Path, arch: Sequence[int], classes: Sequence[str] = ("0", "1"
     outputs[np.arange(359), targets] += 4
     test = float((outputs.argmax(1) == targets).mean())
     np.savez(folder / "predictions.npz", outputs=outputs, targets=targets, indices=np.arange(359))
+    wrong = np.flatnonzero(outputs.argmax(1) != targets)
+    images = rng.integers(0, 255, (len(wrong), 8, 8, 1), dtype=np.uint8)
+    np.savez(folder / "mistakes.npz", images=images, indices=wrong)
     write(folder / "settings.json", {"epochs": 60, "lr": 0.05})
     write(folder / "config.json", {"classes": list(classes), "command": "python retrain.py run"})
     edges = [["in", "1", SPACE.choices[0].options[arch[0]]], ["1", "out", "conv3x3"]]

@@ -127,6 +127,7 @@ def test_it_is_whole_in_every_width_and_theme(
         assert len(figures) >= 12
         for figure in figures:
             assert figure.evaluate(MARKS) > 0, figure.get_attribute("data-plot")
+        assert len(shown.query_selector_all("#retrained td img")) > 0
         assert shown.evaluate("document.documentElement.scrollWidth") <= width
         titles = shown.evaluate(
             "() => [...document.querySelectorAll('.role-axis-title text')].map(t => t.textContent)"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from lanas.errors import UserError
 from lanas.files import read_object
@@ -16,7 +17,8 @@ from lanas.rank import ranked
 from lanas.space import arch_id
 from supernet import Run
 from supernet.api.searching import told
-from supernet.report import summary
+from supernet.data.sets import load
+from supernet.report import images, summary
 from tests import pages
 from tests.scripts import TRIALS, tree
 
@@ -123,3 +125,16 @@ def test_no_network_is_chosen_by_its_test_value(tmp_path: Path) -> None:
         file.write_text(json.dumps(read_object(file) | {"test": test}))
     found = summary.read(run).found
     assert found is not None and (found.arch, found.value) == (archs[ranking[3]], 0.9)
+
+
+def test_the_images_of_mistakes_are_those_of_the_data(retrained: Path) -> None:
+    """In the order in which the network is sure of them."""
+    found = summary.read(retrained)
+    (network,) = found.networks
+    data = load("digits")
+    shown = images.mistakes(found, network)
+    assert network.mistakes and list(shown) == [mistake.index for mistake in network.mistakes]
+    with np.load(next(retrained.glob("retrain/*/mistakes.npz"))) as kept:
+        for index, image in zip(kept["indices"], kept["images"], strict=True):
+            assert isinstance(data.images, torch.Tensor)
+            assert np.array_equal(image[:, :, 0], data.images[int(index), 0].numpy())

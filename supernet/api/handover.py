@@ -25,6 +25,7 @@ from supernet.api import common
 from supernet.api.loading import load
 from supernet.cli.settings import DeviceSettings, RetrainSettings, TrustSettings
 from supernet.data.files import Files
+from supernet.data.kept import save_mistakes
 from supernet.data.metrics import computed
 from supernet.data.photos import Preprocess
 from supernet.export import facts, formats, graphs
@@ -35,6 +36,7 @@ from supernet.export.mobile import require_executorch
 from supernet.export.runtime import as_bytes
 from supernet.network import Supernet
 from supernet.provenance import commit, utc, versions
+from supernet.report.networks import worst_mistakes
 from supernet.run import NetworkFolder, Run, atomic, write_json
 from supernet.score import inherited
 from supernet.score.counted import count
@@ -308,14 +310,14 @@ def tested(net: Supernet, data: "Data", folder: NetworkFolder) -> dict[str, floa
         return output
 
     measured = inherited.score(predict, data.batches("test", 256), data)
-    indices = data.splits["test"]
+    indices, found = data.splits["test"], torch.cat(outputs).cpu().numpy()
+    targets = data.targets[torch.from_numpy(indices).to(data.device)].cpu().numpy()
     with atomic(folder.predictions) as file:
-        np.savez_compressed(
-            file,
-            outputs=torch.cat(outputs).cpu().numpy(),
-            targets=data.targets[torch.from_numpy(indices).to(data.device)].cpu().numpy(),
-            indices=indices,
-        )
+        np.savez_compressed(file, outputs=found, targets=targets, indices=indices)
+    if data.task.name == "classification":
+        rows, _ = worst_mistakes(found, targets)
+        if len(rows):
+            save_mistakes(folder.mistakes, data, rows)
     return measured
 
 

@@ -4,6 +4,7 @@ import hashlib
 import os
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from lanas.errors import UserError
 from supernet.run import atomic, read_json
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from supernet.data.readers import Pools
     from supernet.data.sets import Data
     from supernet.data.tasks import Task
@@ -156,10 +159,33 @@ def save_thumbnails(path: Path, data: "Data", count: int) -> None:
     Arrays: images uint8 [n, h, w, c], targets [n, ...], classes the names of classes (empty where
     there are none).
     """
+    images, targets = next(iter(data.batches("train", min(count, len(data.splits["train"])))))
+    with atomic(path) as file:
+        np.savez_compressed(
+            file,
+            images=small(images, data),
+            targets=targets.cpu().numpy(),
+            classes=np.array(data.class_names, dtype=str),
+        )
+
+
+def save_mistakes(path: Path, data: "Data", rows: NDArray[np.int64]) -> None:
+    """Keep small images of some test images, by their rows in that split.
+
+    Arrays: images uint8 [n, h, w, c], indices [n], as of `save_thumbnails` and of the splits.
+    """
+    indices = data.splits["test"][rows]
+    few = replace(data, splits={**data.splits, "test": indices})
+    images = [small(images, data) for images, _ in few.batches("test", len(indices))]
+    with atomic(path) as file:
+        np.savez_compressed(file, images=np.concatenate(images), indices=indices)
+
+
+def small(images: "Tensor", data: "Data") -> NDArray[np.uint8]:
+    """Images [n, c, h, w] of the data, at most SIDE pixels high and wide: uint8 [n, h, w, c]."""
     import torch
     from torch.nn.functional import interpolate
 
-    images, targets = next(iter(data.batches("train", min(count, len(data.splits["train"])))))
     images = images.cpu()
     if data.floats:  # black is black, the brightest of these white
         span = float(images.max()) - data.black
@@ -168,10 +194,4 @@ def save_thumbnails(path: Path, data: "Data", count: int) -> None:
         scale = SIDE / max(data.shape[1:])
         side = [max(1, round(pixels * scale)) for pixels in data.shape[1:]]
         images = interpolate(images, side, mode="bilinear", antialias=True).to(torch.uint8)
-    with atomic(path) as file:
-        np.savez_compressed(
-            file,
-            images=images.permute(0, 2, 3, 1).contiguous().numpy(),
-            targets=targets.cpu().numpy(),
-            classes=np.array(data.class_names, dtype=str),
-        )
+    return images.permute(0, 2, 3, 1).contiguous().numpy()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lanas.files import BROKEN, npz, opened
 from supernet.report.networks import Network
 from supernet.report.summary import Report
-from supernet.run import Run
+from supernet.run import NetworkFolder, Run
 
 SIDE = 56  # pixels of an image in the page, at most
 SHEET = 48  # images
@@ -37,7 +37,7 @@ def sheet(run: Report) -> list[dict[str, str]]:
 
 def mistakes(run: Report, network: Network) -> dict[int, tuple[str, str]]:
     """The images of mistakes that were kept beside a retrained network, by their index."""
-    file = _path(run) / "retrain" / network.name / "mistakes.npz"
+    file = NetworkFolder(_path(run) / "retrain" / network.name).mistakes
     try:
         with opened(file) as found:
             kept = npz(found)

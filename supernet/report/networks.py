@@ -131,13 +131,26 @@ def _confusion(folder: NetworkFolder) -> tuple[list[list[int]], list[Mistake]]:
     answers = outputs.argmax(axis=1)
     counts = np.zeros((classes, classes), dtype=np.int64)
     np.add.at(counts, (targets, answers), 1)
+    worst, sure = worst_mistakes(outputs, targets)
+    mistakes = [
+        Mistake(int(indices[i]), int(targets[i]), int(answers[i]), float(p))
+        for i, p in zip(worst, sure, strict=True)
+    ]
+    return counts.tolist(), mistakes
+
+
+def worst_mistakes(
+    outputs: NDArray[Any], targets: NDArray[Any]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The rows of which a wrong answer is most sure, at most WORST, and how sure it is, 0 to 1.
+
+    outputs [n, classes], targets [n].
+    """
+    answers = outputs.argmax(axis=1)
     sure = _softmax(outputs)[np.arange(len(answers)), answers]
     wrong = np.flatnonzero(answers != targets)
     worst = wrong[np.argsort(-sure[wrong], kind="stable")[:WORST]]
-    mistakes = [
-        Mistake(int(indices[i]), int(targets[i]), int(answers[i]), float(sure[i])) for i in worst
-    ]
-    return counts.tolist(), mistakes
+    return worst, sure[worst]
 
 
 def _softmax(outputs: NDArray[Any]) -> NDArray[np.float64]:
