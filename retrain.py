@@ -17,6 +17,7 @@ import supernet
 from lanas.errors import UserError, one_line
 from lanas.files import BROKEN
 from lanas.space import Arch, arch_id
+from supernet.api import remote
 from supernet.api.common import say
 from supernet.cli.answers import aside, print_estimate, print_report
 from supernet.cli.main import main as ending
@@ -61,6 +62,7 @@ def retrained(command: Command) -> list["Deployed"]:
     """The networks of the architectures that were named, retrained, exported and tested."""
     archs = finalists(command)
     given = {name: value for name, value in command.given.items() if name != "arch"}
+    given = remote.retrained(command.first, archs, given)
     networks, slowest = [], 0.0  # those that were trained before take no time
     for number, arch in enumerate(archs, 1):
         if len(archs) > 1:

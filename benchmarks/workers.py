@@ -20,7 +20,8 @@ A line a part, and exit status 1 where one does not hold.
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # of the second Ray
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # of Rays that are not the product's own
+os.environ["RAY_DEDUP_LOGS_SKIP_REGEX"] = "."
 
 import argparse
 import json
@@ -171,36 +172,27 @@ def nodes(folder: Path, args: argparse.Namespace) -> tuple[bool, str]:
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-    second = [cluster.add_node(num_cpus=2)]
-    kills: list[int] = []
+    second, kills, log = [cluster.add_node(num_cpus=2)], list[int](), opened_log(folder / "nodes")
+    moments = np.cumsum(rng.integers(8, 25, 10)).tolist()  # killed, back, killed, back
+
+    def told(trial: Trial) -> None:
+        if len(log) < moments[0]:
+            return
+        moments.pop(0)
+        if second:
+            time.sleep(rng.uniform(0, 0.5))  # in the midst of evaluations
+            cluster.remove_node(second.pop(), allow_graceful=False)
+            kills.append(len(log))
+        else:
+            second.append(cluster.add_node(num_cpus=2))
+
+    total = moments[-1] + 10
+    moments.append(total + 1)
     try:
         with opened_at(cluster.address, lambda cores, gpus: Share(4), lines.append) as pool:
-            log = opened_log(folder / "nodes")
-            end = threading.Event()
-
-            def killing() -> None:
-                for _ in range(5):
-                    before = len(log)
-                    while len(log) < before + 10 and not end.wait(0.05):
-                        pass
-                    if end.wait(rng.uniform(0, 2)):
-                        return
-                    cluster.remove_node(second.pop(), allow_graceful=False)
-                    kills.append(len(log))
-                    end.wait(rng.uniform(0, 3))
-                    second.append(cluster.add_node(num_cpus=2))
-
-            killer = threading.Thread(target=killing)
-            killer.start()
             workers = pool.workers(Sleeps, 0.4)
-            trials = 0
-            while killer.is_alive() or trials == 0:  # until it was killed five times
-                trials += 20
-                search(lanas(), opened_log(log.folder), workers, trials,
-                       parallel=pool.share.ahead, say=lines.append)  # fmt: skip
-                log.trials[:] = opened_log(log.folder).trials
-            end.set()
-            killer.join()
+            search(lanas(), log, workers, total, parallel=pool.share.ahead,
+                   told=told, say=lines.append)  # fmt: skip
     finally:
         cluster.shutdown()
     died = sum("died" in line for line in lines)

@@ -245,6 +245,20 @@ class Team:
             self.changed.notify()
 
 
+def each(
+    workers: Sequence[Evaluator], archs: Sequence[Arch], say: Callable[[str], None] = print
+) -> Iterator[Trial]:
+    """The trials of architectures, each a different one, as they come back; see `Team.wait`."""
+    team = Team(workers, say)
+    try:
+        for arch in archs:
+            team.start(arch)
+        while team.at_work:
+            yield from team.wait()
+    finally:
+        team.end()
+
+
 @contextmanager
 def team_of(
     evaluators: Sequence[Evaluator], say: Callable[[str], None] = print

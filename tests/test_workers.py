@@ -14,9 +14,10 @@ import torch
 
 from lanas.errors import Unavailable
 from lanas.loop import search
-from lanas.space import as_tuples
+from lanas.space import Arch, as_tuples
+from lanas.trials import Trial
 from supernet import spaces
-from supernet.api import working
+from supernet.api import remote, working
 from supernet.cli.settings import SearchSettings
 from supernet.data.sets import Data
 from supernet.network import NetworkSpec
@@ -120,7 +121,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from lanas.loop import search
-from lanas.space import as_tuples
+from lanas.space import Arch, as_tuples
+from lanas.trials import Trial
 from supernet.workers.pool import Share, opened
 from tests import hands
 
@@ -147,6 +149,28 @@ def test_a_driver_that_is_killed_leaves_no_process_and_no_file(tmp_path: Path) -
     hands.require_replayed(log)
 
 
+def test_a_training_that_stops_is_no_failed_network_and_others_come_back_by_their_tasks() -> None:
+    """Two workers; one loses its data at its second task, which the other then has."""
+    lost: list[int] = []
+
+    def train(number: int, arch: Arch) -> Trial:
+        if number == 2 and not lost:
+            lost.append(number)
+            raise OSError("the data are away")
+        return Trial(arch, {"accuracy": number / 10})
+
+    workers = [remote.of_tasks(train), remote.of_tasks(train)]
+    tasks = [(number, (number, 0, 1)) for number in range(5)]
+    found = dict(remote.trials(workers, tasks))
+    assert {task: trial.measured["accuracy"] for task, trial in found.items()} == {
+        task: task[0] / 10 for task in tasks
+    }
+    assert all(trial.arch == task[1] and trial.error is None for task, trial in found.items())
+    lost.clear()
+    with pytest.raises(Unavailable, match="the data are away"):
+        list(remote.trials(workers[:1], tasks))
+
+
 # -- without Ray ---------------------------------------------------------------------------------
 
 
@@ -170,6 +194,7 @@ def test_without_ray_a_line_says_what_to_install_and_this_process_evaluates(
         ("--parallel 2 --device cpu:0", ("--device cpu:0", "CUDA_VISIBLE_DEVICES")),
         ("--ray ray://head:10001", ("ray://head:10001", "auto")),
         ("--ray 127.0.0.1:1", ("--ray 127.0.0.1:1",)),
+        ("--ray 10.0.0.1", ("--ray 10.0.0.1", "HOST:PORT")),
         ("--table t.npz --ray auto", ("--ray", "table")),
     ],
 )

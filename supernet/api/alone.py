@@ -11,7 +11,7 @@ import numpy as np
 from lanas.errors import Diverged
 from lanas.space import Arch, Floats, arch_id
 from lanas.trials import Measurements, Trial, finite, key_of
-from supernet.api import common, retraining
+from supernet.api import common, remote, retraining, working
 from supernet.cli.settings import RetrainSettings, identity
 from supernet.process import undisturbed
 from supernet.provenance import recorded
@@ -69,10 +69,14 @@ class Trainings:
         *,
         split: str,
         what: str,
+        hired: working.Hired | None = None,
     ) -> None:
-        """split: images that judge. what: a word for a training, in lines and in the history."""
+        """split: images that judge. what: a word for a training, in lines and in the history.
+
+        hired: workers that train, where the call has some.
+        """
         self.run, self.settings, self.device, self.data = run, settings, device, data
-        self.split, self.what = split, what
+        self.split, self.what, self.hired = split, what, hired
         self.files = [run.checks(named_by(run, each, split)) for each in settings]
         self.alone = Alone(self.files)
 
@@ -83,7 +87,7 @@ class Trainings:
         longest: epochs of retrain.py.
         """
         left = [
-            (arch, number)
+            (number, arch)
             for arch in archs
             for number, log in enumerate(self.alone.logs)
             if log.of(arch) is None
@@ -97,9 +101,7 @@ class Trainings:
         )
         start, metric = time.monotonic(), self.data.task.metric
         with recorded(self.run, self.what, device=self.device, seed=self.settings[0].seed):
-            for count, (arch, number) in enumerate(left, 1):
-                folder = self.files[number].with_suffix("") / arch_id(arch)
-                trial = self._one(arch, self.settings[number], folder)
+            for count, ((number, arch), trial) in enumerate(remote.alone(self, left), 1):
                 self.alone.logs[number].append(trial)
                 ahead = (len(left) - count) * (time.monotonic() - start) / count
                 told = trial.error or f"{metric} {trial.measured[metric]:.4f}"
@@ -108,12 +110,13 @@ class Trainings:
                     f"{ahead:.0f} s left ({arch_id(arch)})"
                 )
 
-    def _one(self, arch: Arch, settings: RetrainSettings, folder: Path) -> Trial:
-        """Train one architecture and measure it on the split that judges.
+    def one(self, number: int, arch: Arch) -> Trial:
+        """Train one architecture by the settings so numbered, measured on the split that judges.
 
         Only what is its own fault is kept as a failure: data that are away end the script.
         """
-        start = time.perf_counter()
+        settings, start = self.settings[number], time.perf_counter()
+        folder = self.files[number].with_suffix("") / arch_id(arch)
         with lock(folder):
             try:
                 measured, error = self._measured(arch, settings, folder), None

@@ -20,7 +20,7 @@ from lanas.ranking import UNDEFINED, Interval, ceiling, kendall
 from lanas.space import Arch, Floats
 from lanas.trials import Trial, arch_of
 from lanas.verdict import Verdict, judge
-from supernet.api import common, trusted
+from supernet.api import common, trusted, working
 from supernet.api.alone import APART, Alone, Trainings
 from supernet.api.problem import Problem
 from supernet.cli.settings import RetrainSettings, SearchSettings, identity
@@ -126,12 +126,13 @@ def checked(
     args: SearchSettings,
     device: str,
     over: frozenset[Arch],
+    hired: working.Hired | None = None,
 ) -> Checked | None:
     """Train alone what `--check` asks for and judge; None where no checks were asked for, ever.
 
     Called under the search's lock, after its trials and `require_possible`. What was trained is not
     trained again. The verdict is kept in the search's folder. over: architectures that exceed a
-    budget by their own figure, which are no candidates.
+    budget by their own figure, which are no candidates. hired: workers that train, if any.
     """
     if args.check is None and not folder.checks.is_file():
         return None
@@ -142,7 +143,7 @@ def checked(
     if args.check is not None:
         rng = np.random.default_rng(args.seed)
         plan = plans.draw(args.check, pool, scores, ranking, rng, kept.plan)
-        kept = _train(run, problem, folder, args, device, replace(kept, plan=plan))
+        kept = _train(run, problem, folder, args, device, replace(kept, plan=plan), hired)
     alone = Alone([run.checks(key) for key in kept.keys])
     found = _judged(run, problem, log, kept, scores, alone, len(ranking))
     if found.correction.used != OWN:
@@ -185,12 +186,15 @@ def _train(
     args: SearchSettings,
     device: str,
     plan: Plan,
+    hired: working.Hired | None,
 ) -> Plan:
     """Put the plan on disk and train what is not trained."""
     assert problem.data is not None  # a table has no networks to check
     settings, longest = schedule(run, args)
     every = [replace(settings, seed=settings.seed + i) for i in range(args.check_seeds)]
-    trainings = Trainings(run, every, device, problem.data, split=args.split, what="check")
+    trainings = Trainings(
+        run, every, device, problem.data, split=args.split, what="check", hired=hired
+    )
     keys = [file.stem for file in trainings.files]
     plan = replace(plan, schedule=_about(args, settings), keys=keys)
     write_json(folder.checks, plan.to_data())

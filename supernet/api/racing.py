@@ -12,7 +12,7 @@ from lanas.errors import UserError
 from lanas.events import read_search
 from lanas.space import Arch, Space, as_tuples
 from lanas.trials import key_of
-from supernet.api import common, trusted
+from supernet.api import common, trusted, working
 from supernet.api.alone import Alone, Trainings
 from supernet.api.problem import within
 from supernet.api.retraining import space_of
@@ -85,21 +85,22 @@ def race(run: str | Path | Run, archs: Sequence[Arch], **settings: Any) -> Raced
     archs = list(each_once)
     rungs = plan(len(archs), args.epochs)
     common.say(_cost(rungs, args.epochs))
-    device = common.device(args)
+    device = common.device(working.here(args))
     data = common.load_data(run, device, args.workers, read_splits(run.splits_file), args.data)
     args.check(data, "train")
-    done = []
-    for count, epochs in rungs:
-        each = replace(args, epochs=epochs, inherit=False, auxiliary=False)
-        trainings = Trainings(run, [each], device, data, split="val", what="race")
-        trainings.train(archs[:count], args.epochs)
-        rung = _rung(trainings.alone, data.task, archs[:count], epochs)
-        if not rung.archs:
-            raise UserError(
-                f"race: every training of {epochs} epochs failed; see {run.path}/checks"
-            )
-        done.append(rung)
-        archs = rung.archs
+    with working.hired(args, data, working.asked(args)) as hired:
+        done: list[Rung] = []
+        for count, epochs in rungs:
+            each = replace(args, epochs=epochs, inherit=False, auxiliary=False)
+            trainings = Trainings(run, [each], device, data, split="val", what="race", hired=hired)
+            trainings.train(archs[:count], args.epochs)
+            rung = _rung(trainings.alone, data.task, archs[:count], epochs)
+            if not rung.archs:
+                raise UserError(
+                    f"race: every training of {epochs} epochs failed; see {run.path}/checks"
+                )
+            done.append(rung)
+            archs = rung.archs
     raced = Raced(archs[0], done)
     write_json(run.race(key_of(raced.to_data())), raced.to_data())
     return raced

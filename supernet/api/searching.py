@@ -175,7 +175,7 @@ def search(run: str | Path | Run, **settings: Any) -> Found:
         if (learned := optimiser.learned()) is not None:
             write_json(folder.tree, learned)
         keep_drawings(problem, folder, log.trials, _shown(log.trials, optimiser, problem, over))
-        judged = checked(run, problem, log, folder, args, ready.device, over)
+        judged = checked(run, problem, log, folder, args, ready.device, over, hired)
     about = folder, problem.space, log.trials, problem.score, optimiser
     return Found(*about, over, problem.told, judged)
 
@@ -221,7 +221,7 @@ def prepared(run: str | Path | Run, settings: dict[str, Any]) -> Prepared:
     folder = run.search(args.tag)
     refuse_foreign(folder.path)
     workers = working.asked(args)
-    device = common.device(args if args.ray is None else working.here(args))
+    device = common.device(working.here(args))
     problem = of_table(args) if args.table else of_supernet(run, args, device, folder)
     return Prepared(run, args, device, problem, _optimiser(problem, args), workers)
 

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lanas.costs import Cost
 from lanas.errors import UserError
 from lanas.team import Evaluator
 from supernet.api import common
-from supernet.cli.settings import DeviceSettings, SearchSettings
+from supernet.cli.settings import DeviceSettings, RetrainSettings, SearchSettings
 from supernet.workers import rays
 from supernet.workers.pool import Pool, Share, cores, opened, opened_at
 
@@ -29,18 +29,21 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[Any] | Files
 
+Settings = SearchSettings | RetrainSettings
+S = TypeVar("S", SearchSettings, RetrainSettings)
 
 # -- how many ------------------------------------------------------------------------------------
 
 
-def asked(args: SearchSettings) -> bool:
+def asked(args: Settings) -> bool:
     """Whether a call has workers; UserError where it cannot have those that it asks for.
 
     Where Ray is not installed --parallel alone goes on without, and a line says so.
     """
-    if args.table and args.ray is not None:
+    table = isinstance(args, SearchSettings) and args.table is not None
+    if table and args.ray is not None:
         raise UserError("--ray: a table is looked up in this process; leave it out")
-    if args.table or (args.ray is None and (args.parallel or 1) == 1):
+    if table or (args.ray is None and (args.parallel or 1) == 1):
         return False
     if ":" in args.device or args.device.isdecimal():
         raise UserError(
@@ -51,17 +54,18 @@ def asked(args: SearchSettings) -> bool:
         rays.require(f"--ray {args.ray}")
     elif not rays.installed():
         common.say(
-            f"--parallel {args.parallel}: without Ray this process alone evaluates, and asks for "
-            f"{args.parallel} architectures at a time; for {args.parallel} processes {rays.INSTALL}"
+            f"--parallel {args.parallel}: without Ray all is done in this process; for "
+            f"{args.parallel} processes {rays.INSTALL}"
         )
         return False
     return True
 
 
-def here(args: SearchSettings) -> SearchSettings:
-    """The settings of a cluster's driver, whose machine may have no device."""
-    kind, _ = common.accelerator()
-    return args if args.device in ("cpu", kind) else replace(args, device="auto")
+def here(args: S) -> S:
+    """The settings of this process, whose machine may have no device where a cluster has some."""
+    if args.ray is None or args.device in ("cpu", common.accelerator()[0]):
+        return args
+    return replace(args, device="auto")
 
 
 class Hired:
@@ -77,7 +81,7 @@ class Hired:
 
 
 @contextmanager
-def hired(args: SearchSettings, data: "Data | None", there: bool) -> Iterator[Hired]:
+def hired(args: Settings, data: "Data | None", there: bool) -> Iterator[Hired]:
     """The workers of a call; there: whether it has some, see `asked`. data: that they are sent.
 
     UserError, before any work, where a cluster cannot be joined.
@@ -89,7 +93,7 @@ def hired(args: SearchSettings, data: "Data | None", there: bool) -> Iterator[Hi
         yield found
 
 
-def _opened(args: SearchSettings, data: "Data | None") -> AbstractContextManager[Pool]:
+def _opened(args: Settings, data: "Data | None") -> AbstractContextManager[Pool]:
     if args.ray is not None:
         return opened_at(args.ray, partial(_of_cluster, args), common.say)
     kind, there = common.accelerator()
@@ -106,7 +110,7 @@ def bytes_of(data: "Data") -> int:
     return data.images.nbytes if isinstance(data.images, torch.Tensor) else 0
 
 
-def _of_cluster(args: SearchSettings, cores: float, gpus: float) -> Share:
+def _of_cluster(args: Settings, cores: float, gpus: float) -> Share:
     """One worker a GPU, or where there is none one for `threads` cores; as many as `parallel`."""
     threads = args.threads or 1
     if args.device == "cpu":

@@ -318,6 +318,7 @@ class ExportSettings:
 class RetrainSettings(
     ReportSettings,
     TrustSettings,
+    WorkersSettings,
     DevicesSettings,
     MovedDataSettings,
     TrainingSettings,
