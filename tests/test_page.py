@@ -336,6 +336,7 @@ def test_whatever_is_there_gives_a_page(browser: Browser, tmp_path: Path, kind: 
         assert shown.inner_text("#missing li >> nth=0")
         if kind == "failed":
             assert "out of memory" in shown.inner_text("#card")
+            assert "python search.py" in shown.inner_text("#card")
         if kind in ("unfinished", "table"):
             assert shown.query_selector("svg.tree .node")
         if kind == "unfinished":

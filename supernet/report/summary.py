@@ -372,6 +372,8 @@ def _next(
     last = times[-1] if times else None
     if state == "searched" and last and (last.script, last.status) == ("search", "unfinished"):
         return f"python search.py {run}" + (f" --tag {quote(last.what)}" if last.what else "")
+    if state == "searched" and best is None:  # all failed: what failed is not tried again
+        return f"python search.py {run} --tag again"
     if state == "searched" or best is None or best.network is None:
         tag = next((s.tag for s in found if s.trials), "")
         return f"python retrain.py {run}" + (f" --search-tag {quote(tag)}" if tag else "")

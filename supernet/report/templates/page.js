@@ -329,6 +329,11 @@ function fitted(figure, kind, spec, feed) {
       band.domain = [...new Set(sorted.map(row => row[key]))];
     }
   }
+  const bars = spec.scales.find(each => each.name === "x" && each.type === "linear");
+  if (kind === "fixed" && rows?.[0]?.said !== undefined) { // room for what stands behind a bar
+    Object.assign(bars, {domain: [0, 1.12 * Math.max(...rows.map(row => row.value))], padding: 0, nice: false});
+    delete bars.domainMin;
+  }
   let found = null, name = "y";
   if (kind === "scatter" || kind === "progress")
     found = ends(feed.trials().map(row => row.y), (feed.marks?.() ?? []).map(row => row.y));
