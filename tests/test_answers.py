@@ -149,7 +149,7 @@ def test_a_search_that_was_cut_in_its_checks_has_no_verdict_yet(run: Path) -> No
     line = json.dumps({"arch": arch, "measured": {"accuracy": 0.5}, "seconds": 1.0})
     (run / "checks" / f"{'0' * 12}.jsonl").write_text(line + "\n")
     found = document(summary.read(run))
-    assert found["verdict"]["word"] == "none" and "1 architectures" in found["verdict"]["sentence"]
+    assert found["verdict"]["word"] == "none" and "alone 1 are done" in found["verdict"]["sentence"]
     assert [check["alone"] for check in found["searches"][0]["checks"]] == [0.5]
 
 

@@ -255,8 +255,8 @@ def _verdict(found: Sequence[Search]) -> Verdict:
     if done := sum(len(search.checks) for search in found):
         return Verdict(
             "none",
-            f"Not known yet: {done} architectures were trained alone, and their search has not "
-            "ended. The same command of search.py goes on and gives a verdict.",
+            f"Not known yet: of the networks to be trained alone {done} are done, and their search "
+            "has not ended. The same command of search.py goes on and gives a verdict.",
         )
     return Verdict(
         "none",

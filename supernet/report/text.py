@@ -19,7 +19,7 @@ from supernet.report.summary import Report
 from supernet.report.tables import COSTS, shown
 
 BEST = 10  # trials of a search that are shown
-WORTH = 5  # options that are shown, of those that change the score most
+WORTH = 5  # choices that are named, of those that decide most
 
 # -- Markdown ------------------------------------------------------------------------------------
 
