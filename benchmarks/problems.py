@@ -11,8 +11,11 @@ it is judged by. Data is read from the folder that is given; nothing of it is co
 | cora | graph networks; their best thousandth counts as found | validation |
 | generated | seven choices of four options with pairs; another function a seed | normal noise |
 | ordered | five choices of eight ordered options, smooth, with pairs | normal noise |
+| failing, failing-b | as ordered and as generated, but half of it fails, in a region of its own | |
 | wide | 100 choices of ten options, neighbours interact | normal noise |
 | long | 10^20 points: 20 choices of ten options, neighbours interact | normal noise |
+| long-b, long-c | the same, 30 choices of six, 40 of four: 10^23 and 10^24 points | normal noise |
+| long-d, long-e | the same, 30 choices of ten, 15 of sixteen: 10^30, 10^18 points | normal noise |
 | patches, patches-b | 10^20 points in which the first choices decide what the others are worth | |
 
 In the last four rows what counts as found is a share of the way from a random network to the exact
@@ -20,7 +23,7 @@ best.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -165,28 +168,46 @@ def generated(seed: int, noisy: bool) -> Problem:
 
 @lru_cache(maxsize=2)
 def smooth(seed: int, noisy: bool) -> Problem:
-    """Five choices of eight ordered options: smooth in each, and in pairs of them, 0 to 100.
-
-    A sum of cosines of half a wave to one wave, of one choice and of products of two.
-    """
-    rng = np.random.default_rng((seed, 202))
+    """Five choices of eight ordered options: smooth in each, and in pairs of them, 0 to 100."""
     space = Space("ordered", tuple(ordered(f"choice{i}", 8) for i in range(5)))
     archs = space.enumerate()
-    at = archs / 7
+    value = waves(np.random.default_rng((seed, 202)), archs / 7)
+    scores = 100 * (value - value.min()) / np.ptp(value)
+    return _listed(space, as_tuples(archs), scores, noisy, np.random.default_rng((seed, 6)))
+
+
+def waves(rng: np.random.Generator, at: Floats) -> Floats:
+    """A sum of cosines of half a wave to one wave, of one choice and of products of two: [n].
+
+    at: where in each choice, 0 to 1, [n, choices].
+    """
 
     def wave() -> tuple[float, float]:
         return float(rng.uniform(0.5, 1.0)), float(rng.uniform(0, 1))
 
-    value = np.zeros(len(archs))
-    for i in range(5):
+    value = np.zeros(len(at))
+    for i in range(at.shape[1]):
         length, shift = wave()
         value += rng.normal() * np.cos(2 * np.pi * (length * at[:, i] + shift))
         for j in range(i):
             (a, s), (b, t) = wave(), wave()
             both = np.cos(2 * np.pi * (a * at[:, i] + s)) * np.cos(2 * np.pi * (b * at[:, j] + t))
             value += 0.5 * rng.normal() * both
-    scores = 100 * (value - value.min()) / np.ptp(value)
-    return _listed(space, as_tuples(archs), scores, noisy, np.random.default_rng((seed, 6)))
+    return value
+
+
+def failing(seed: int, noisy: bool, *, name: str) -> Problem:
+    """As `ordered`, or as `generated` (failing-b), but half fails: by a function of its own."""
+    problem = {"failing": smooth, "failing-b": generated}[name](seed, noisy)
+    archs, rng = problem.space.enumerate(), np.random.default_rng((seed, 206))
+    bad = waves(rng, archs / archs.max())
+    works = dict(zip(as_tuples(archs), (bad <= np.median(bad)).tolist(), strict=True))
+
+    def but(scores: Scores) -> Scores:
+        return lambda arch: scores(arch) if works[arch] else None
+
+    best = max(score for arch in works if (score := but(problem.true)(arch)) is not None)
+    return replace(problem, seen=but(problem.seen), true=but(problem.true), goal=best)
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,10 +255,12 @@ def _large(
     return Problem(space, seen, true, goal, noisy, best=100.0)
 
 
-def chain(seed: int, noisy: bool, *, name: str, choices: int, goal: float) -> Problem:
-    """A chain of interacting choices of ten options."""
-    made = drawn(np.random.default_rng((seed, choices, 10)), choices, 10)
-    names = tuple(map(str, range(10)))
+def chain(
+    seed: int, noisy: bool, *, name: str, choices: int, goal: float, options: int = 10
+) -> Problem:
+    """A chain of interacting choices."""
+    made = drawn(np.random.default_rng((seed, choices, options)), choices, options)
+    names = tuple(map(str, range(options)))
     space = Space(name, tuple(Choice(f"choice{i}", names) for i in range(choices)))
     return _large(space, made, made.most(), noisy, goal, seed)
 
@@ -285,8 +308,14 @@ def patches(seed: int, noisy: bool, *, name: str, sides: int) -> Problem:
 GENERATED: Mapping[str, Callable[[int, bool], Problem]] = {
     "generated": generated,
     "ordered": smooth,
+    "failing": lambda s, n: failing(s, n, name="failing"),
+    "failing-b": lambda s, n: failing(s, n, name="failing-b"),
     "wide": lambda s, n: chain(s, n, name="wide", choices=100, goal=60.0),
     "long": lambda s, n: chain(s, n, name="long", choices=20, goal=95.0),
+    "long-b": lambda s, n: chain(s, n, name="long-b", choices=30, options=6, goal=95.0),
+    "long-c": lambda s, n: chain(s, n, name="long-c", choices=40, options=4, goal=95.0),
+    "long-d": lambda s, n: chain(s, n, name="long-d", choices=30, goal=95.0),
+    "long-e": lambda s, n: chain(s, n, name="long-e", choices=15, goal=95.0, options=16),
     "patches": lambda s, n: patches(s, n, name="patches", sides=2),
     "patches-b": lambda s, n: patches(s, n, name="patches-b", sides=3),
 }

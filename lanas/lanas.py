@@ -20,6 +20,7 @@ from lanas.surrogate import Kernel
 from lanas.tree import Tree, learn, met, region, route, splits_in_words, to_data
 
 TOGETHER = 16  # architectures of one `ask` that come from one leaf before visits count them
+FAILING = 0.1  # share of failed trials from which on proposals keep to the leaf
 MANY, MANY_SHARE = 1_000, 20  # from how many trials on the tree is learned when one in 20 is new
 
 
@@ -31,8 +32,8 @@ class LaNASSettings(OptimiserSettings):
     """which architecture of a leaf comes next: that with the greatest expected improvement under a
     Gaussian process, or any (uniform), as in the paper"""
     scope: Literal["both", "leaf"] = "both"
-    """where improvement looks for it: every second time in the whole space beside the leaf (both),
-    or in the leaf alone"""
+    """where improvement looks for it: every second time in the whole space beside the leaf (both;
+    not while more than a tenth of the trials failed), or in the leaf alone"""
     initial: Annotated[int, AtLeast(1)] = 15
     """number of trials drawn uniformly before the first tree"""
     select: Annotated[int, AtLeast(1)] = 1
@@ -182,7 +183,10 @@ class Descent:
         least, most = rewards.min(initial=0.0), rewards.max(initial=0.0)
         unit = most - least if search.settings.reward == "rank" else most
         self.c = search.settings.exploration * float(unit)
-        self.beside = search.settings.scope == "both" and search.kernel is not None
+        # Where many fail the leaf leaves out where, and the process has seen nothing there.
+        failed = 1 - np.isfinite(search.history.points[:, 0]).mean() if len(rewards) else 0.0
+        both = search.settings.scope == "both" and failed <= FAILING
+        self.beside = both and search.kernel is not None
         self._counted = 0  # of what is taken, how many are in `visits`
         self._leaf = -1  # that the visits lead to
         self._draws: dict[int, tuple[Region, Uniform | Improvement]] = {}
