@@ -54,9 +54,11 @@ def test_it_is_light_or_dark_and_asks_no_other_server(site: Path) -> None:
 def test_pictures_are_those_that_are_drawn_and_follow_light_and_dark(site: Path) -> None:
     start = (site / "index.html").read_text(encoding="utf-8")
     for name, theme in pictures.THEMES.items():
-        file = f"pictures/pipeline-{name}.svg"
-        assert (ROOT / "docs" / file).read_text(encoding="utf-8") == pictures.pipeline(theme)
-        assert f'src="{file}#only-{name}"' in start and (site / file).is_file()
+        drawn = ROOT / "docs" / "pictures" / f"pipeline-{name}.svg"
+        assert drawn.read_text(encoding="utf-8") == pictures.pipeline(theme)
+        for file in (f"pipeline-{name}.svg", f"page-{name}.png", f"tree-{name}.png"):
+            assert f'src="pictures/{file}#only-{name}"' in start
+            assert (site / "pictures" / file).is_file()
 
 
 def test_plots_of_benchmarks_have_the_look_of_the_page(tmp_path: Path) -> None:
