@@ -8,7 +8,7 @@ from urllib.parse import quote
 from lanas.errors import plain
 from lanas.space import arch_id
 from supernet.report import answers, drawing
-from supernet.report.content import score_quantity
+from supernet.report.content import best_network, score_quantity
 from supernet.report.quantities import quantity
 from supernet.report.summary import Report
 
@@ -65,11 +65,22 @@ def card(run: Report, first: int, beside: Path | None) -> dict[str, Any]:
         "value": answers.value(run),
         "metric": quantity(found.metric).title.partition(",")[0],
         "interval": answers.interval(run),
-        "on": f"on {found.on}",
+        "on": f"on {found.on}{_over_seeds(run)}",
         "costs": ", ".join(answers.costs(found.costs)),
         "drawing": drawing_of(run, found.arch, "the found network"),
         "words": found.words.replace(",", ", "),
     }
+
+
+def _over_seeds(run: Report) -> str:
+    """What further trainings of the found network say of it."""
+    network = best_network(run)
+    if network is None or not network.seeds:
+        return ""
+    of, found = quantity(network.metric), network.seeds
+    return (
+        f"; over {found['count']:.0f} seeds {of(found['mean'])}, deviation {of(found['deviation'])}"
+    )
 
 
 def _believe(run: Report) -> str:

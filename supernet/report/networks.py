@@ -35,7 +35,8 @@ class Network:
     metric, test, low, high: the metric on test images and its 95 % interval, None where not there.
     measured: all metrics and costs. latency: as result.json has it. files: of each bytes,
     difference, test. classes: names. confusion: [target][taken for] images, empty where it is no
-    classification. curve: loss and metric of each epoch. beside: drawn at random to compare with.
+    classification. curve: loss and metric of each epoch. seeds: of several trainings `mean` and
+    `deviation` of test and how many (`count`), else empty; the others have folders of their own.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Network:
     drawing: dict[str, Any]
     settings: dict[str, Any]
     command: str | None
+    seeds: dict[str, float]
 
 
 def read(run: Run, reader: Reader) -> list[Network]:
@@ -99,7 +101,15 @@ def _network(path: Path, reader: Reader) -> Network:
         drawing=reader.json(folder.drawing),
         settings=reader.json(folder.settings),
         command=str(config["command"]) if "command" in config else None,
+        seeds=_seeds(result.get("seeds")),
     )
+
+
+def _seeds(value: Any) -> dict[str, float]:
+    found = numbers(value)
+    if not {"mean", "deviation"} <= found.keys() or not isinstance(value.get("test"), list):
+        return {}
+    return {name: found[name] for name in ("mean", "deviation")} | {"count": len(value["test"])}
 
 
 def _mapping(value: Any) -> dict[str, Any]:

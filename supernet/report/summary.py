@@ -271,7 +271,7 @@ def _found(
     done = [network for network in retrained if network.test is not None]
     if done:
         places = _places(found)
-        best = min(reversed(done), key=lambda n: places.get(n.arch, math.inf))
+        best = min(reversed(done), key=lambda n: (places.get(n.arch, math.inf), not n.seeds))
         trial = next(((s, t) for s in found for t in s.trials if t.arch == best.arch), None)
         return Found(
             "retrained", best.arch, best.words, best.metric, best.test, best.low, best.high,
@@ -341,7 +341,7 @@ def _missing(found: Sequence[Search], retrained: Sequence[Network], data: Data |
             lines.append(f"{words} of the trials.")
     if supernets:
         lines.append("Another seed of the supernet: how much the scores change with it.")
-    if any(n.test is not None for n in retrained):
+    if any(n.test is not None for n in retrained) and not any(n.seeds for n in retrained):
         lines.append("Another seed of the retraining: the interval holds test images alone.")
     if trials and {search.optimiser for search in found} == {"lanas"}:
         lines.append("Random search at the same number of trials, to compare LaNAS with.")
