@@ -175,6 +175,9 @@ def test_a_training_with_all_of_it_goes_on_byte_by_byte(
     for name in ALL:
         without, _ = trained(colour, tmp_path / name, **(ALL | {name: type(ALL[name])(0)}))
         assert not same(without, whole), name
+    monkeypatch.setattr(Mix, "loss", lambda _, of, output, target: of(output, target))
+    alone, _ = trained(colour, tmp_path / "alone", **ALL)
+    assert not same(alone, whole), "each image learns from both labels"
 
 
 def test_averaged_weights_are_those_of_the_formula(

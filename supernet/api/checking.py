@@ -312,8 +312,11 @@ def _corrected(
 
 
 def _short(run: Run, truth: dict[Arch, float], problem: Problem) -> tuple[Interval, int]:
-    """How the short schedule ranks what was retrained as well, and how many networks those are."""
-    pairs = []
+    """How the short schedule ranks what was retrained as well, and how many networks those are.
+
+    Of a network that was retrained more than once the mean counts.
+    """
+    tests: dict[Arch, list[float]] = {}
     for file in sorted(run.path.glob("retrain/*/result.json")):
         try:
             content = read_json(file)
@@ -321,7 +324,8 @@ def _short(run: Run, truth: dict[Arch, float], problem: Problem) -> tuple[Interv
         except (UserError, *BROKEN):
             continue  # a report of networks must not end a search
         if arch in truth and content.get("metric") == problem.metric:
-            pairs.append((truth[arch], test))
-    if len(pairs) < FEWEST_LONG:
-        return UNDEFINED, len(pairs)
-    return kendall([pair[0] for pair in pairs], [pair[1] for pair in pairs]), len(pairs)
+            tests.setdefault(arch, []).append(test)
+    if len(tests) < FEWEST_LONG:
+        return UNDEFINED, len(tests)
+    means = [float(np.mean(found)) for found in tests.values()]
+    return kendall([truth[arch] for arch in tests], means), len(tests)
