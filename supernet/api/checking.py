@@ -18,6 +18,7 @@ from lanas.files import BROKEN
 from lanas.rank import ranked
 from lanas.ranking import UNDEFINED, Interval, ceiling, kendall
 from lanas.space import Arch, Floats
+from lanas.team import each
 from lanas.trials import Trial, arch_of
 from lanas.verdict import Verdict, judge
 from supernet.api import common, trusted, working
@@ -137,7 +138,7 @@ def checked(
     if args.check is None and not folder.checks.is_file():
         return None
     kept = _kept(folder.checks)
-    pool, scores = _pool(problem, log, args, kept.pool)
+    pool, scores = _pool(problem, log, args, kept.pool, hired)
     kept = replace(kept, pool=pool)
     ranking = [row.trial.arch for row in ranked(log.trials, problem.score, over)]
     if args.check is not None:
@@ -221,11 +222,16 @@ def schedule(run: Run, args: SearchSettings) -> tuple[RetrainSettings, int]:
 
 
 def _pool(
-    problem: Problem, log: SearchLog, args: SearchSettings, before: Sequence[Arch]
+    problem: Problem,
+    log: SearchLog,
+    args: SearchSettings,
+    before: Sequence[Arch],
+    hired: working.Hired | None,
 ) -> tuple[list[Arch], Floats]:
     """Random architectures of what is searched, each measured as a trial is, and scores, [n].
 
-    before: those of earlier checks, which stay. Those without a score are left out.
+    before: those of earlier checks, which stay. hired: workers that score, if any. Those without a
+    score are left out.
     """
     pool = list(before) or lanas.make(
         "random", problem.space, problem.budgets, seed=args.seed, predicates=problem.predicates
@@ -234,7 +240,8 @@ def _pool(
     missing = [arch for arch in pool if log.measurements.of(arch) is None]
     if missing:
         common.say(f"checks: {len(missing)} random architectures are scored first")
-    for trial in problem.evaluate(missing):
+    scorers = hired.scorers(problem.evaluate, args) if missing and hired else [problem.evaluate]
+    for trial in each(scorers, missing, common.say):
         log.measurements.append(trial)
     scores = _scores(problem, log, pool)
     scored = np.isfinite(scores)

@@ -280,8 +280,7 @@ def _loop(ready: Prepared, log: SearchLog, hired: working.Hired) -> None:
     evaluators: Sequence[Evaluator] = [problem.evaluate]
     parallel = args.parallel or (1 if args.table or ready.device == "cpu" else 2)
     if len(log) < args.trials and (pool := hired.pool) is not None:
-        make, big = working.scoring(problem.evaluate, args)
-        evaluators, parallel = pool.workers(make, *big), pool.share.ahead
+        evaluators, parallel = hired.scorers(problem.evaluate, args), pool.share.ahead
     with progress(args.trials, log.trials, problem.score) as line:
         loop.search(
             ready.optimiser,

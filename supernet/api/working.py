@@ -6,7 +6,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -18,7 +18,7 @@ from lanas.team import Evaluator
 from supernet.api import common
 from supernet.cli.settings import DeviceSettings, RetrainSettings, SearchSettings
 from supernet.workers import rays
-from supernet.workers.pool import Pool, Share, cores, opened, opened_at
+from supernet.workers.pool import Pool, RayWorker, Share, cores, opened, opened_at
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,11 +73,21 @@ class Hired:
 
     def __init__(self, begin: Callable[[], Pool | None]) -> None:
         self._begin = begin
+        self._scorers: list[RayWorker] = []
 
     @cached_property
     def pool(self) -> Pool | None:
         """The workers, begun when they are first needed; None where this process does it all."""
         return self._begin()
+
+    def scorers(self, evaluator: Evaluator, args: SearchSettings) -> Sequence[Evaluator]:
+        """Workers that score as an evaluator does; where there are none, itself."""
+        if self.pool is None:
+            return [evaluator]
+        if self.pool.current is not self._scorers:  # none yet, or others that train
+            make, big = scoring(evaluator, args)
+            self._scorers = self.pool.workers(make, *big)
+        return self._scorers
 
 
 @contextmanager
