@@ -162,6 +162,8 @@ def test_a_click_on_a_node_filters_everything_and_the_address_restores_it(
         opened.go(address)
         opened.draw()
         assert (opened.chosen(), opened.rows()) == (count, f"{count} of 200 trials")
+        shown.click("nav >> text=options")
+        assert shown.evaluate("location.hash") == address
         pressed = shown.get_attribute("svg.tree .node[data-node='2']", "aria-pressed")
         assert pressed == "true"
         shown.keyboard.press("Escape")

@@ -359,7 +359,10 @@ async function draw(figure) {
     const set = spec.data.find(d => d.name === name);
     if (set) set.values = rows(); else spec.data.unshift({name, values: rows()});
   }
-  if (figure.clientWidth < 560) spec.legends?.forEach(legend => { if (legend.orient === "top") legend.columns = 2; });
+  if (figure.clientWidth < 560) { // legends below each other
+    spec.legends?.forEach(legend => { if (legend.columns || legend.orient === "top") legend.columns = 2; });
+    spec.config.legend = {...spec.config.legend, layout: {top: {direction: "vertical", anchor: "start"}}};
+  }
   at.replaceChildren();
   fitted(figure, id.split("/")[0], spec, feed);
   const view = new vega.View(vega.parse(spec, null, {ast: true}), {
@@ -606,6 +609,12 @@ async function saved(button) {
 
 // -- beginning ------------------------------------------------------------------------------------
 document.addEventListener("click", event => {
+  const link = event.target.closest("a[data-section]");
+  if (link) { // the address is the selection's
+    event.preventDefault();
+    document.getElementById(link.hash.slice(1)).scrollIntoView();
+    return;
+  }
   const at = event.target.closest("[data-node], [data-choice], [data-save], [data-trial], [data-copy]");
   if (!at) return;
   if (at.dataset.node !== undefined) select({node: state.node === +at.dataset.node ? null : +at.dataset.node});
