@@ -80,7 +80,7 @@ SIZES = {
     "tiny": Size(200, 40, 8, 1, 2, 6, 2,
                  {"macro": {"width": 2}, "sizes": {"options": {"channels": [2, 4]}}}, batch=20),
     "small": Size(2500, 2000, 16, 10, 6, 40, 4, NARROW, batch=64),
-    "reduced": Size(10_000, 10_000, 16, 24, 12, 100, 8, NARROW),
+    "reduced": Size(8000, 10_000, 16, 24, 12, 100, 8, NARROW),
     "full": Size(None, None, 32, 60, 100, 200, 8, {"macro": {}, "sizes": {}},
                  precision="bf16"),
 }  # fmt: skip
