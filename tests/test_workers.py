@@ -218,4 +218,7 @@ def test_a_line_says_where_a_cluster_has_no_room() -> None:
     line = "4 workers on a cluster of 2 machines, 8 cores, 2 GPUs"
     assert said(Share(4, 1, 0.5), there) == line
     assert said(Share(4, 1, 1.0), there) == f"{line}; there is room for 2, the others wait"
+    assert said(Share(1), {"CPU": 2.0, "node:10.0.0.1": 1.0}) == (
+        "1 worker on a cluster of 1 machine, 2 cores, 0 GPUs"
+    )
     assert said(Share(4, 4), there) == f"{line}; there is room for 2, the others wait"

@@ -34,6 +34,9 @@ class Share:
     threads: int = 1
     gpus: float = 0.0
 
+    def __str__(self) -> str:
+        return f"{self.count} worker{'s' if self.count > 1 else ''}"
+
     @property
     def ahead(self) -> int:
         """Architectures to ask for at a time: nobody waits while the next are asked for."""
@@ -171,7 +174,7 @@ def opened(
     with rays.local(share.count * share.threads, gpus, store) as folder:
         part = f" and {share.gpus:g} of a GPU" if share.gpus else ""
         each = f"{share.threads} thread{'s' if share.threads > 1 else ''}{part} each"
-        say(f"{share.count} workers on this machine, {each}; Ray writes in {folder}, until it ends")
+        say(f"{share} on this machine, {each}; Ray writes in {folder}, until it ends")
         yield from _ended(Pool(share))
 
 
@@ -203,8 +206,8 @@ def said(share: Share, there: dict[str, float]) -> str:
     room = cores // share.threads
     if share.gpus:
         room = min(room, int(gpus) * int(1 / share.gpus))
-    has = f"a cluster of {nodes} machines, {cores} cores, {gpus:g} GPUs"
-    line = f"{share.count} workers on {has}"
+    has = f"{nodes} machine{'s' if nodes > 1 else ''}, {cores} cores, {gpus:g} GPUs"
+    line = f"{share} on a cluster of {has}"
     return line if room >= share.count else f"{line}; there is room for {room}, the others wait"
 
 
