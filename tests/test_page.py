@@ -247,6 +247,11 @@ def test_figures_are_saved(browser: Browser, run: Path) -> None:
             with opened.page.expect_download() as download:
                 opened.page.click(f"#{figure} [data-save={kind}]")
             saved[figure, kind] = Path(download.value.path()).read_text()
+        with opened.page.expect_download() as download:
+            opened.page.click("#save-trials")
+        rows = Path(download.value.path()).read_text().splitlines()
+        assert rows[0] == "search,trial,score,accuracy,macs,params,memory,architecture"
+        assert len(rows) == 201 and "edge0=" in rows[1]
         assert saved["cost-macs", "svg"].startswith("<svg")
         assert len(saved["cost-macs", "csv"].splitlines()) == 201
         assert "<script" not in saved["tree-figure", "svg"]

@@ -632,6 +632,8 @@ document.addEventListener("keydown", event => {
   if (event.key === "Escape" && filtered()) select({...none(), search: state.search});
 });
 $("#more")?.addEventListener("click", () => { shown += 100; table(); });
+$("#save-trials")?.addEventListener("click", () => save(`${D.name}-trials.csv`, "text/csv", csv(
+  chosen().map(row => ({search: D.searches[row.search].name, number: row.search, trial: row.trial, score: row.score, ...row.m})))));
 $("#which")?.addEventListener("change", event => select({...none(), search: +event.target.value}));
 $("#all-options")?.addEventListener("click", event => {
   most = most === 8 ? Infinity : 8;
