@@ -14,7 +14,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from lanas.errors import UserError
+from supernet.api import common
 from supernet.cli import main as cli
+from supernet.cli.settings import DeviceSettings
 from supernet.data.sets import Data
 from supernet.process import PORT, RANK
 from tests import scripts
@@ -22,6 +25,34 @@ from tests.scripts import answer, said, start
 from tests.training import train_toy
 
 TRAIN = ("--width", 4, "--depth", 1, "--epochs", 8, "--threads", 1, "--device", "cpu")
+
+
+# -- which device -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("there", "name", "device"),
+    [
+        (("cpu", 1), "auto", "cpu"),
+        (("cpu", 1), "cpu:0", "cpu"),
+        (("cpu", 1), "0", None),
+        (("cuda", 2), "auto", "cuda"),
+        (("cuda", 2), "1", "cuda:1"),
+        (("cuda", 2), "cpu:0", "cpu"),
+        (("cuda", 2), "2", None),
+        (("cuda", 2), "cuda:", None),
+    ],
+)
+def test_a_device_by_number_is_an_accelerator(
+    there: tuple[str, int], name: str, device: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trap: where there is none, 0 was cpu:0, which Lightning then ended with a traceback."""
+    monkeypatch.setattr(common, "accelerator", lambda: there)
+    if device is not None:
+        assert common.device(DeviceSettings(device=name)) == device
+        return
+    with pytest.raises(UserError, match=f"unknown device '{name}'; .* auto, .*{there[0]}"):
+        common.device(DeviceSettings(device=name))
 
 
 # -- two processes, forked off the server of the tests ------------------------------------------

@@ -83,15 +83,16 @@ def device(args: DeviceSettings) -> str:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
         torch.use_deterministic_algorithms(True)
     kind, count = accelerator()
-    name = f"{kind}:{args.device}" if args.device.isdecimal() else args.device
+    numbered = args.device.isdecimal() and kind != "cpu"
+    name = f"{kind}:{args.device}" if numbered else args.device
     if name == "auto":
         name = kind
     if launched() and name == kind != "cpu":
         return f"{kind}:{local_rank()}"
-    asked, _, index = name.partition(":")
+    asked, colon, index = name.partition(":")
     present = {"cpu": 1, kind: count}
-    if asked in present and (not index or (index.isdecimal() and int(index) < present[asked])):
-        return name
+    if asked in present and (not colon or (index.isdecimal() and int(index) < present[asked])):
+        return asked if asked == "cpu" else name  # cpu:0 is all of it
     here = ", ".join(["auto", *present])
     raise UserError(f"unknown device {args.device!r}; on this machine it is one of {here}")
 
