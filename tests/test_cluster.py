@@ -1,10 +1,12 @@
 """What workers of the scripts leave behind, and what is left of them: minutes, by `make proof`."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -58,6 +60,39 @@ def test_networks_trained_by_workers_are_those_that_this_process_trains(
         assert (done.status, done.err) == (0, "")
     assert checks(run) == checks(again) and len(checks(run)) == 2
     assert weights(run) == weights(again) and len(weights(run)) == 2
+
+
+CLUSTER = """
+import subprocess, sys
+from ray.cluster_utils import Cluster
+
+cluster = Cluster(True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+cluster.add_node(num_cpus=1)
+try:
+    done = subprocess.run([sys.executable, *sys.argv[1:], "--ray", cluster.address])
+finally:
+    cluster.shutdown()
+sys.exit(done.returncode)
+"""
+
+
+def test_a_cluster_is_joined_by_its_address(run: Path) -> None:
+    """Two Rays of a core each, known by a token; without a GPU that is asked for it is refused."""
+    folder = tempfile.mkdtemp(prefix="lanas-", dir="/tmp")  # of sockets, whose paths are short
+    told = {"RAY_TMPDIR": folder, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": 64 * "c"}
+    said = []
+    for more in (("--trials", 16, "--tag", "b"), ("--tag", "c", "--device", "cuda")):
+        command = ["search.py", run, "--calibration-images", 256, "--no-report", *more]
+        done = subprocess.run(
+            [sys.executable, "-c", CLUSTER, *map(str, command)],
+            cwd=ROOT, env={**os.environ, **told, "PYTHONPATH": str(ROOT)},
+            capture_output=True, text=True,
+        )  # fmt: skip
+        said.append((done.returncode, done.stdout + done.stderr))
+    shutil.rmtree(folder)
+    assert said[0][0] == 0 and "2 workers on a cluster" in said[0][1], said[0][1]
+    assert len(read_search(run / "search" / "b").trials) == 16
+    assert said[1][0] == 2 and "has no GPU" in said[1][1], said[1][1]
 
 
 def checks(run: Path) -> dict[str, object]:
