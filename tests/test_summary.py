@@ -133,7 +133,9 @@ def test_the_images_of_mistakes_are_those_of_the_data(retrained: Path) -> None:
     (network,) = found.networks
     data = load("digits")
     shown = images.mistakes(found, network)
-    assert network.mistakes and list(shown) == [mistake.index for mistake in network.mistakes]
+    sure = [mistake.confidence for mistake in network.mistakes]
+    assert len(set(sure)) > 1 and sure == sorted(sure, reverse=True)
+    assert list(shown) == [mistake.index for mistake in network.mistakes]
     with np.load(next(retrained.glob("retrain/*/mistakes.npz"))) as kept:
         for index, image in zip(kept["indices"], kept["images"], strict=True):
             assert isinstance(data.images, torch.Tensor)
