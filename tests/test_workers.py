@@ -5,9 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +25,7 @@ from supernet.data.sets import Data
 from supernet.network import NetworkSpec
 from supernet.score.inherited import SupernetEvaluator
 from supernet.workers import rays
-from supernet.workers.pool import Pool, Share, opened, said
+from supernet.workers.pool import Pool, RayWorker, Share, opened, said
 from tests import hands
 from tests.own import write
 from tests.scripts import SEARCH, answer, refused
@@ -99,6 +101,37 @@ def test_workers_that_cannot_start_or_go_on_say_why_and_the_last_stops_the_searc
         with pytest.raises(Unavailable, match=why):
             search(hands.lanas(), log, pool.workers(make), 10, say=lines.append)
         assert len(log) == 0 and why in lines.pop() and not lines
+
+
+def test_a_worker_that_waits_for_room_takes_none_once_it_was_ended(pool: Pool) -> None:
+    """Trap: it took the place of those that came after it, which then waited for ever."""
+    workers = pool.workers(hands.toy, [], 0.0, b"")
+    for worker in workers:
+        worker.ready()
+    begun, said = threading.Event(), list[str]()
+
+    def begin() -> Any:
+        actor = workers[0].begin()
+        begun.set()
+        return actor
+
+    late = RayWorker(begin)
+    pool.current.append(late)
+
+    def wait() -> None:
+        try:
+            late.ready()
+        except Unavailable as error:
+            said.append(str(error))
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    assert begun.wait(60)
+    others = pool.workers(hands.toy, [], 0.0, b"")
+    thread.join(60)
+    assert said == ["the workers were ended"]
+    for worker in others:
+        worker.ready()
 
 
 def test_a_worker_scores_as_this_process_does(pool: Pool, digits: Data, tmp_path: Path) -> None:

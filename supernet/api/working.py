@@ -17,8 +17,9 @@ from lanas.errors import UserError
 from lanas.team import Evaluator
 from supernet.api import common
 from supernet.cli.settings import DeviceSettings, RetrainSettings, SearchSettings
+from supernet.process import cores
 from supernet.workers import rays
-from supernet.workers.pool import Pool, RayWorker, Share, cores, opened, opened_at
+from supernet.workers.pool import Pool, RayWorker, Share, opened, opened_at
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,7 +6,6 @@
 An actor a worker. One that dies is started anew, on another machine where its own has gone.
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -75,26 +74,31 @@ class RayWorker(Worker):
     """One worker. begin: starts an actor, as soon as there is room for it."""
 
     def __init__(self, begin: Callable[[], Any]) -> None:
-        self.begin, self.actor, self.node, self.ended = begin, None, "", False
+        self.begin, self.actor, self.ended = begin, None, False
+        self.node = ""  # that the actor is on, once it can evaluate
 
     def ready(self) -> None:
         """Wait for the actor, which is started anew where it died."""
         import ray
 
+        if self.node:
+            return
         for _ in range(STARTS):
-            if self.actor is not None:
-                return
             if self.ended:
                 raise Unavailable("the workers were ended")
-            actor = self.begin()
+            self.actor = actor = self.begin()
+            if self.ended:  # in between
+                self.end()
             try:
-                self.node, error = ray.get(actor.place.remote())
+                node, error = ray.get(actor.place.remote())
             except ray.exceptions.RayActorError as died:
                 why = str(died).strip().splitlines()[-1]
                 continue
             if error is not None:
+                self.end()
                 raise Unavailable(error)
-            self.actor = actor
+            self.node = node
+            return
         raise Unavailable(f"it died {STARTS} times as it started: {why:.300}")
 
     def __call__(self, archs: Sequence[Arch], /) -> Iterator[Trial]:
@@ -122,10 +126,11 @@ class RayWorker(Worker):
         return not any(node["NodeID"] == self.node and node["Alive"] for node in ray.nodes())
 
     def end(self, *, for_good: bool = False) -> None:
-        """End its process, and where `for_good` start no other."""
+        """End its process, also one that waits for room, and where `for_good` start no other."""
         import ray
 
-        self.ended, actor, self.actor = self.ended or for_good, self.actor, None
+        self.ended = self.ended or for_good  # first: `ready` looks there once it has begun one
+        actor, self.actor, self.node = self.actor, None, ""
         if actor is not None:
             with suppress(Exception):  # it may be gone
                 ray.kill(actor)
@@ -209,11 +214,3 @@ def said(share: Share, there: dict[str, float]) -> str:
     has = f"{nodes} machine{'s' if nodes > 1 else ''}, {cores} cores, {gpus:g} GPUs"
     line = f"{share} on a cluster of {has}"
     return line if room >= share.count else f"{line}; there is room for {room}, the others wait"
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # on macOS and Windows
-        return os.cpu_count() or 1
