@@ -76,12 +76,15 @@ def search(
 def _next(
     history: History, log: SearchLog, team: Team | Alone, pending: Sequence[Arch], most: int
 ) -> list[Trial]:
-    """The next of the pending trials to come back, as they stand in the measurements on disk."""
+    """The next of the pending trials to come back, as they stand in the measurements on disk.
+
+    most: how many at most. More come back where another search has measured some meanwhile.
+    """
     while True:
         if known := _start(history, log, team, pending, most):
             return known
         if found := team.wait():
-            return log.measurements.extend(found)
+            return log.measurements.extend(found)[:most]
 
 
 def _start(

@@ -1,17 +1,14 @@
 """What tests of workers share: evaluators that are sent, logs, and how a log is replayed."""
 
-import json
 import os
 import time
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from pathlib import Path
 
 from lanas import LaNAS, LaNASSettings
 from lanas.errors import Unavailable, UserError
-from lanas.events import SearchLog, frozen
+from lanas.events import SearchLog
 from lanas.lines import Lines
-from lanas.scores import PLAIN
 from lanas.space import Arch
 from lanas.trials import Measurements, Trial
 from tests import toys
@@ -23,16 +20,9 @@ def lanas() -> LaNAS:
     return LaNAS(SPACE, (), LaNASSettings(initial=5), seed=1)
 
 
-def opened(path: Path) -> SearchLog:
-    path.mkdir(parents=True, exist_ok=True)
-    measured = path / "measured" / "key.jsonl"
-    (path / "config.json").write_text(json.dumps(frozen(path, PLAIN, measured)))
-    return SearchLog(path, Measurements(measured))
-
-
 def require_replayed(log: SearchLog) -> None:
     """Of the events on disk every ask is what a search proposes that was told as much."""
-    again = opened(log.folder)
+    again = SearchLog(log.folder, Measurements(log.measurements.path))
     assert [trial.arch for trial in again.trials] == [trial.arch for trial in log.trials]
     assert len({trial.arch for trial in again.trials}) == len(again.trials)
     lines = Lines(log.folder / "asked.jsonl", lambda record: record).read()

@@ -1,6 +1,5 @@
 """Several workers: one that dies costs what it was at, a slow one holds nobody up."""
 
-import json
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -8,30 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from lanas import LaNAS, LaNASSettings
 from lanas.errors import Unavailable, WorkerDied
-from lanas.events import SearchLog, frozen
 from lanas.loop import search
-from lanas.scores import PLAIN
 from lanas.space import Arch
 from lanas.team import Team, Worker
 from lanas.trials import Measurements, Trial
 from tests import toys
+from tests.hands import SPACE, lanas
+from tests.toys import opened
 
-SPACE = toys.plain(4, 3)
 TABLE = toys.with_pairs(SPACE, seed=2)
 PATIENCE = 60  # seconds, after which a test that waits has failed
-
-
-def opened(path: Path) -> SearchLog:
-    path.mkdir(parents=True, exist_ok=True)
-    measured = path / "measured" / "key.jsonl"
-    (path / "config.json").write_text(json.dumps(frozen(path, PLAIN, measured)))
-    return SearchLog(path, Measurements(measured))
-
-
-def lanas() -> LaNAS:
-    return LaNAS(SPACE, (), LaNASSettings(initial=5), seed=1)
 
 
 class Mortal(Worker):
@@ -121,6 +107,13 @@ def test_a_worker_that_never_starts_and_one_that_never_answers_hold_nobody_up(
     assert len({trial.arch for trial in log.trials}) == len(log) == 22
 
 
+def until_all_answered(team: Team) -> None:
+    for _ in range(PATIENCE * 1000):
+        if team.answers.qsize() == team.at_work:
+            break
+        threading.Event().wait(0.001)
+
+
 def test_what_comes_back_together_shares_one_sync_of_each_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,10 +126,7 @@ def test_what_comes_back_together_shares_one_sync_of_each_file(
         sync(file)
 
     def late(team: Team) -> list[Trial]:
-        for _ in range(PATIENCE * 1000):
-            if team.answers.qsize() == team.at_work:
-                break
-            threading.Event().wait(0.001)
+        until_all_answered(team)
         return wait(team)
 
     monkeypatch.setattr(Team, "wait", late)
@@ -146,3 +136,28 @@ def test_what_comes_back_together_shares_one_sync_of_each_file(
     assert [name for name in syncs if name.endswith(".jsonl")] == [
         "asked.jsonl", "key.jsonl", "trials.jsonl"
     ]  # fmt: skip
+
+
+def test_what_another_search_measures_meanwhile_makes_no_trials_beyond_those_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three are wanted and at work; two more that were asked for become known before them."""
+    wait, log, asked = Team.wait, opened(tmp_path), lanas().ask(5)
+    known = threading.Event()
+
+    def slow(archs: Sequence[Arch]) -> Iterator[Trial]:
+        known.wait(PATIENCE)
+        yield Trial(archs[0], {"score": TABLE[archs[0]]})
+
+    def late(team: Team) -> list[Trial]:
+        if not known.is_set():
+            known.set()
+            other = Measurements(log.measurements.path)
+            other.extend([Trial(arch, {"score": TABLE[arch]}) for arch in asked[3:]])
+            return []
+        until_all_answered(team)
+        return wait(team)
+
+    monkeypatch.setattr(Team, "wait", late)
+    search(lanas(), log, [slow] * 3, 3, parallel=5)
+    assert [trial.arch for trial in log.trials[:2]] == asked[3:] and len(log) == 3

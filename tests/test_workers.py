@@ -26,7 +26,7 @@ from supernet.network import NetworkSpec
 from supernet.score.inherited import SupernetEvaluator
 from supernet.workers import rays
 from supernet.workers.pool import Pool, RayWorker, Share, opened, said
-from tests import hands
+from tests import hands, toys
 from tests.own import write
 from tests.scripts import SEARCH, answer, refused
 
@@ -78,7 +78,7 @@ def test_workers_die_the_log_has_every_trial_once_and_replays(pool: Pool, tmp_pa
     """One architecture ends each process that has it; another process is killed from outside."""
     deadly, lines = hands.lanas().ask(2)[1], list[str]()
     workers = pool.workers(hands.toy, [deadly], 0.02, b"12345")
-    log = hands.opened(tmp_path)
+    log = toys.opened(tmp_path)
 
     def told(trial: object) -> None:
         if len(log) == 10:
@@ -97,7 +97,7 @@ def test_workers_that_cannot_start_or_go_on_say_why_and_the_last_stops_the_searc
 ) -> None:
     lines: list[str] = []
     for make, why in ((hands.without_data, "no image /photos/a.jpg"), (hands.away, "CUDA error")):
-        log = hands.opened(tmp_path / make.__name__)
+        log = toys.opened(tmp_path / make.__name__)
         with pytest.raises(Unavailable, match=why):
             search(hands.lanas(), log, pool.workers(make), 10, say=lines.append)
         assert len(log) == 0 and why in lines.pop() and not lines
@@ -157,9 +157,9 @@ from lanas.loop import search
 from lanas.space import Arch, as_tuples
 from lanas.trials import Trial
 from supernet.workers.pool import Share, opened
-from tests import hands
+from tests import hands, toys
 
-log = hands.opened(Path(sys.argv[1]))
+log = toys.opened(Path(sys.argv[1]))
 with opened(Share(1)) as pool:
     print("started", flush=True)
     search(hands.lanas(), log, pool.workers(hands.toy, [], 0.01, b""), 8,
@@ -177,7 +177,7 @@ def test_a_driver_that_is_killed_leaves_no_process_and_no_file(tmp_path: Path) -
     folder = done.stdout.split(" writes in ")[1].split(",")[0]
     assert done.returncode == -signal.SIGKILL and "started" in done.stdout, done.stderr
     assert gone(folder)
-    log = hands.opened(tmp_path)
+    log = toys.opened(tmp_path)
     assert len(log) == 5
     hands.require_replayed(log)
 
