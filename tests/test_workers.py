@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -180,6 +181,24 @@ def test_a_driver_that_is_killed_leaves_no_process_and_no_file(tmp_path: Path) -
     log = toys.opened(tmp_path)
     assert len(log) == 5
     hands.require_replayed(log)
+
+
+def test_a_driver_that_is_killed_while_ray_starts_leaves_nothing_either() -> None:
+    folder = tempfile.mkdtemp(prefix="lanas-ray-", dir="/tmp")
+    keeper = subprocess.Popen(
+        [sys.executable, "-m", "supernet.workers.keeper"],
+        env=os.environ | rays.QUIET | rays.OWN,
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert keeper.stdin is not None and keeper.stdout is not None
+    keeper.stdin.write(json.dumps({"folder": folder, "start": {"num_cpus": 1}}).encode() + b"\n")
+    keeper.stdin.close()
+    keeper.stdout.close()
+    keeper.wait(120)
+    assert gone(folder)
 
 
 def test_a_training_that_stops_is_no_failed_network_and_others_come_back_by_their_tasks() -> None:

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import sys
+from contextlib import suppress
 from typing import Any
 
 from lanas.errors import one_line
@@ -30,7 +31,8 @@ def keep(folder: str, start: dict[str, Any]) -> None:
             found = {"address": ray.get_runtime_context().gcs_address}
         except Exception as error:
             found = {"error": one_line(error)}
-        print(json.dumps(found), flush=True)
+        with suppress(BrokenPipeError):  # who started it has ended meanwhile
+            print(json.dumps(found), flush=True)
         while os.read(0, 1):
             pass
         if "address" in found:
