@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from supernet.run import Run, lock, read_json
 
 if TYPE_CHECKING:
     from supernet.data.sets import Data
+    from supernet.training.teachers import Teacher
 
 APART = (*retraining.APART, "inherit", "auxiliary")  # what does not make another training alone
 
@@ -80,6 +82,11 @@ class Trainings:
         self.files = [run.checks(named_by(run, each, split)) for each in settings]
         self.alone = Alone(self.files)
 
+    @cached_property
+    def teacher(self) -> "Teacher | None":
+        """The supernet's largest path where it teaches: finding it takes seconds to a minute."""
+        return retraining.teacher(self.run, self.settings[0], self.data)
+
     @undisturbed()
     def train(self, archs: Sequence[Arch], longest: int) -> None:
         """Train what the files do not hold yet; what it takes is said first and as it goes.
@@ -140,9 +147,8 @@ class Trainings:
         costs = {name: float(value) for name, value in count(net, net.input_shape()).items()}
         costs["synflow"] = synflow(net)
         net.to(self.device)
-        taught = retraining.teacher(self.run, settings, data)
         module = common.training(
-            net, data, settings, "train", drop_path=settings.drop_path, teacher=taught
+            net, data, settings, "train", drop_path=settings.drop_path, teacher=self.teacher
         )
         fit(module, folder, device=self.device, capture=settings.capture)
         net.to(self.device).eval()
