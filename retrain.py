@@ -105,10 +105,10 @@ def finalists(command: Command) -> list[Arch]:
         if given.get("beside") is not None:
             raise UserError("--beside goes with --race")
         return archs
-    raced = [supernet.race(command.first, archs, **given).arch]
+    fields = [archs]
     if given.get("beside") is not None:
-        others = supernet.rivals(command.first, **given)
-        raced.append(supernet.race(command.first, others, **given).arch)
+        fields.append(supernet.rivals(command.first, **given))  # what is wrong is said first
+    raced = [supernet.race(command.first, field, **given).arch for field in fields]
     say("race: " + ", beside random ones ".join(arch_id(arch) for arch in raced))
     return list(dict.fromkeys(raced))
 

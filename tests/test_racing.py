@@ -10,6 +10,7 @@ import supernet
 from lanas.costs import cost_from_data
 from lanas.errors import Diverged, UserError
 from lanas.space import arch_id
+from supernet.api import retraining
 from supernet.api.alone import Trainings
 from supernet.api.racing import plan
 from supernet.api.retraining import space_of
@@ -128,8 +129,26 @@ def test_equal_networks_race_once_and_none_is_refused(
         (["--race", "--beside", "top:3"], "--beside top:3: allowed is random:K"),
         (["--race", "--devices", 2, "--device", "cpu"], "a race trains on one device"),
         (["--race", "--nodes", 2, "--device", "cpu"], "--nodes 2: a race trains on one device"),
+        (["--race", "--drop-path", 0.3], "have no path to drop"),
+        (["--race", "--export", "int9"], "--export int9: the forms are"),
+        (["--race", "--inherit", "--init", "identity"], "leave out --init identity"),
+        (["--race", "--teacher", "largest", "--teacher-weights", "pretrained"], "a timm model"),
     ],
 )
-def test_what_a_race_cannot_do(run: Path, flags: list[Any], said: str) -> None:
-    done = answer("retrain", run, "--threads", 1, "--arch", "top:1", *flags)
+def test_what_a_race_cannot_do_is_said_before_it(
+    run: Path, judged: list[tuple[Any, int]], flags: list[Any], said: str
+) -> None:
+    done = answer("retrain", run, "--threads", 1, "--arch", "top:2", *flags)
     assert done.status == 2 and said in done.err and done.err.count("\n") == 1
+    assert not judged
+
+
+def test_a_teacher_is_found_once_for_all_trainings_of_a_rung(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    of = retraining.teacher
+    monkeypatch.setattr(retraining, "teacher", lambda *args: asked.append(args) or of(*args))
+    archs = supernet.select(run, "random:2")
+    supernet.race(run, archs, threads=1, epochs=2, teacher="largest")
+    assert len(asked) == 1

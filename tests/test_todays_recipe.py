@@ -234,6 +234,21 @@ def test_several_seeds_are_trained_apart_and_said_in_one_line(
     assert {f: (f / "model.safetensors").stat().st_mtime_ns for f in folders} == before
     command_of = [json.loads((f / "config.json").read_text())["command"] for f in folders]
     assert not any("--seeds" in each for each in command_of) and "--seed 5" in command_of[1]
+    more = answer("retrain", *command[:-2], "--export", "fp16")
+    kept = json.loads((folders[0] / "result.json").read_text())
+    assert more.status == 0 and kept["seeds"] == found and "fp16" in kept["export"]["forms"]
+
+
+def test_a_later_seed_that_was_trained_otherwise_is_said_before_the_first(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("supernet.export.formats.export", weights_alone)
+    command = (run, "--arch", ARCH, "--threads", 1)
+    once = answer("retrain", *command, "--epochs", 2, "--seed", 1, "--tag", "seed1")
+    assert once.status == 0
+    done = answer("retrain", *command, "--epochs", 1, "--seeds", 2)
+    assert done.status == 2 and "epochs is 2 there and 1 here" in done.err
+    assert not (run / "retrain" / ARCH).exists()
 
 
 def test_the_largest_path_of_the_supernet_teaches(

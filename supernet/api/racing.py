@@ -15,7 +15,7 @@ from lanas.trials import key_of
 from supernet.api import common, trusted, working
 from supernet.api.alone import Alone, Trainings
 from supernet.api.problem import within
-from supernet.api.retraining import space_of
+from supernet.api.retraining import possible, space_of
 from supernet.cli.settings import RetrainSettings
 from supernet.run import Run, read_json, write_json
 
@@ -88,6 +88,7 @@ def race(run: str | Path | Run, archs: Sequence[Arch], **settings: Any) -> Raced
     device = common.device(working.here(args))
     data = common.load_data(run, device, args.workers, read_splits(run.splits_file), args.data)
     args.check(data, "train")
+    possible(run, args, data, archs[0], {})  # the winner is retrained by these settings
     with working.hired(args, data, working.asked(args)) as hired:
         done: list[Rung] = []
         for count, epochs in rungs:

@@ -1,6 +1,7 @@
 """`supernet.retrain`: one architecture trained from scratch, tested once, handed over as files."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from supernet.run import NetworkFolder, Run, lock, read_json, write_json
 if TYPE_CHECKING:
     from supernet.data.sets import Data
     from supernet.export.deployed import Deployed
+    from supernet.export.forms import Forms
     from supernet.network import NetworkSpec, Supernet
     from supernet.training.teachers import Teacher
 
@@ -143,6 +145,9 @@ def retrain(
     if len(archs) > 1:
         raise UserError(f"{arch} names {len(archs)} architectures; retrain one at a time")
     folder = run.network(arch_id(archs[0]), args.tag)
+    for again in more_seeds(args):  # what is wrong is said first
+        there = run.network(arch_id(archs[0]), again["tag"]).settings
+        settled(there, identity(replace(args, **again), *APART), RetrainSettings)
     given = {**kept, **settings, "arch": arch_id(archs[0]), "seeds": 1}
     source = args.data or str(run.config["data"])
     if not common.on_several("retrain", run.path, args, given, source):
@@ -205,19 +210,13 @@ def _retrain(run: Run, args: RetrainSettings, arch: Arch, folder: NetworkFolder)
     from supernet.export.formats import load_weights
     from supernet.training.loop import fit
     from supernet.training.runner import checkpoint_in
-    from supernet.training.weights import check_norms
 
     kept = identity(args, *APART)
     splits = read_splits(run.splits_file)
     data = common.load_data(run, device, args.workers, splits, args.data)
     spec, copy = spaces.kept(run.config["network"], run.path, data.shape, trust=run.trust)
-    args.check(data, "train+val", args.processes)  # what is wrong is said first
-    with torch.device("meta"):
-        alone = spaces.build(spec, copy, arch)
-        check_extras(args, alone)
-        check_norms(alone, args.batch_size, args.processes)
     result = read_json(folder.result) if folder.result.is_file() else {}
-    forms = handover.asked_forms(args, alone, data.floats, result)
+    forms = possible(run, args, data, arch, result)  # what is wrong is said first
     trusted.require_unchanged(args, folder.path, "this training")
     settled(folder.settings, kept, RetrainSettings)
 
@@ -251,7 +250,36 @@ def _retrain(run: Run, args: RetrainSettings, arch: Arch, folder: NetworkFolder)
                 if module is None:  # it was trained before
                     load_weights(net, folder.weights)
                 handover.hand_over(run, net, arch, data, folder, args, forms)
+                if "seeds" in result:  # what several seeds reach, where a form is added
+                    seeds = {"seeds": result["seeds"]}
+                    write_json(folder.result, read_json(folder.result) | seeds)
     return Deployed(net, data.mean, data.std, folder.path).eval()
+
+
+def possible(
+    run: Run, args: RetrainSettings, data: "Data", arch: Arch, result: dict[str, Any]
+) -> "Forms | None":
+    """The forms to write of a network, as of `handover.asked_forms`; nothing is trained.
+
+    result: what result.json holds, empty before it is there. UserError where the settings do not
+    fit the data or the network.
+    """
+    import torch
+
+    from supernet import spaces
+    from supernet.api import handover
+    from supernet.training.teachers import refuse_weights
+    from supernet.training.weights import check_norms
+
+    args.check(data, "train+val", args.processes)
+    if args.teacher == "largest":
+        refuse_weights(args)
+    spec, copy = spaces.kept(run.config["network"], run.path, data.shape, trust=run.trust)
+    with torch.device("meta"):
+        alone = spaces.build(spec, copy, arch)
+        check_extras(args, alone)
+        check_norms(alone, args.batch_size, args.processes)
+    return handover.asked_forms(args, alone, data.floats, result)
 
 
 def begun(
