@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import binomtest
 from torch import Tensor
 from torchmetrics import Metric
+
+from lanas.shares import wilson
 
 LICENCE = "Apache-2.0"  # of the code of this project
 CONFIDENCE = 0.95
@@ -32,8 +33,7 @@ def inputs_of(shape: Sequence[int], name: str, floats: bool) -> dict[str, Any]:
 
 def interval(share: float, n: int) -> dict[str, Any]:
     """Wilson's interval of a share of n images."""
-    found = binomtest(round(share * n), n).proportion_ci(CONFIDENCE, method="wilson")
-    low, high = float(found.low), float(found.high)
+    low, high = wilson(round(share * n), n, CONFIDENCE)
     return {"interval": [low, high], "confidence": CONFIDENCE, "method": "Wilson"}
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from lanas.costs import Bools, Budget
 from lanas.pool import ENUMERABLE
 from lanas.region import everything
+from lanas.shares import wilson
 from lanas.solve import smallest
 from lanas.space import Archs, Floats, Space
 
@@ -60,10 +61,7 @@ class Left:
     def __str__(self) -> str:
         said = f"{self.inside:,} of {self.total:,} networks, {percent(self.inside / self.total)}"
         if self.drawn:  # the interval is Wilson's, at 95 percent
-            from scipy.stats import binomtest  # slow to import
-
-            found = binomtest(self.inside, self.total).proportion_ci(method="wilson")
-            ends = f"{percent(found.low)} to {percent(found.high)}"
+            ends = " to ".join(map(percent, wilson(self.inside, self.total)))
             said = f"{percent(self.inside / self.total)} ({ends}, by {self.total:,} draws)"
         return f"budget: {'; '.join(map(str, self.ranges))}; inside are {said}"
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from supernet.report.tables import shown
+from supernet.report import tables
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ TITLES = {
     "miou": ("mean IoU, %", "%", 2),
     "soft": ("probability of the right class, %", "%", 2),
 }
-COSTS = tuple(TITLES)[:7]
+COSTS = tuple(tables.COSTS)
 
 
 def quantity(name: str) -> Quantity:
     """How a measurement is shown; one without a rule under its own name, without a unit."""
     title, unit, digits = TITLES.get(name, (name.replace("_", " "), "", 4))
-    return Quantity(name, title, shown(name).factor, unit, digits)
+    return Quantity(name, title, tables.shown(name).factor, unit, digits)

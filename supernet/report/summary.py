@@ -10,15 +10,18 @@ raises. Rows of searches: `supernet.report.searches`, `.rows`; retrained network
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lanas.errors import UserError
 from lanas.files import refuse_links_out
-from lanas.space import Arch, arch_id
+from lanas.shares import wilson
+from lanas.space import Arch
 from supernet.report import networks, searches
 from supernet.report.networks import Network
+from supernet.report.quantities import COSTS
 from supernet.report.reading import Reader, curve, number, texts
 from supernet.report.searches import Search
 from supernet.run import Run
@@ -286,7 +289,8 @@ def _found(
     images = data.images.get("val") if data is not None else None
     low, high = (None, None)
     if metric == "accuracy" and images and value is not None and not search.table:
-        low, high = wilson(value, images)
+        with suppress(ValueError):  # no share of images: somebody else's figures
+            low, high = wilson(round(value * images), images)
     on = f"{images} val images, by inherited weights" if images else "val, by inherited weights"
     on = f"the table {Path(search.table).name}" if search.table else on
     name = search.score if search.table else metric
@@ -307,18 +311,8 @@ def _places(found: Sequence[Search]) -> dict[Arch, int]:
     return places
 
 
-COSTS = ("macs", "params", "memory", "latency", "measured_latency", "energy", "measured_energy")
-
-
 def _costs(measured: dict[str, float]) -> dict[str, float]:
     return {name: measured[name] for name in COSTS if name in measured}
-
-
-def wilson(share: float, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of n images."""
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _missing(found: Sequence[Search], retrained: Sequence[Network], data: Data | None) -> list[str]:
@@ -390,6 +384,3 @@ def _files(run: Run, retrained: Sequence[Network]) -> dict[str, str]:
         if path.is_file():
             found[what] = str(path.relative_to(run.path))
     return found
-
-
-__all__ = ["Data", "Found", "Report", "Span", "Verdict", "arch_id", "read", "wilson"]
