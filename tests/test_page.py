@@ -170,6 +170,13 @@ def test_a_click_on_a_node_filters_everything_and_the_address_restores_it(
         assert "all 200 trials" in opened.rows()
 
 
+def test_an_address_that_says_nothing_selects_nothing(browser: Browser, run: Path) -> None:
+    with Opened(browser, run / page.NAME) as opened:
+        for address in ("#option=x", "#option=1", "#option=", "#node=x&range=score"):
+            opened.go(address)
+            assert "all 200 trials" in opened.rows()
+
+
 def test_options_points_and_brushes_filter_too(browser: Browser, run: Path) -> None:
     with Opened(browser, run / page.NAME) as opened:
         shown = opened.draw()

@@ -15,6 +15,7 @@ from unittest.mock import patch
 import pytest
 
 from lanas.errors import AllFailed, UserError
+from supernet.report import __main__ as report
 from supernet.report import cards, live, page, scripts, serve, style, summary
 from tests import pages
 from tests.scripts import SEARCH, answer, refused
@@ -191,6 +192,21 @@ def test_elsewhere_than_here_it_asks_for_a_token(small: Path) -> None:
         assert status(address) == 200
         assert status(address.partition("?")[0]) == 403
         assert status(address[:-1]) == 403
+    with served(small, token="a b&c=%") as address:
+        assert (status(address), status(address.partition("?")[0])) == (200, 403)
+
+
+@pytest.mark.parametrize("flags", ["--json --verdict", "--format md --serve", "--verdict --out x"])
+def test_of_flags_that_exclude_each_other_none_is_ignored(small: Path, flags: str) -> None:
+    with pytest.raises(UserError, match="give one of them"):
+        asked(small, flags)
+    with pytest.raises(UserError, match="only with --serve"):
+        asked(small, "--port 0")
+
+
+def asked(run: Path, flags: str) -> None:
+    with patch.object(sys, "argv", ["supernet.report", str(run), *flags.split()]):
+        report.main()
 
 
 # -- colours --------------------------------------------------------------------------------------

@@ -1,11 +1,13 @@
 """A run folder as plain data, for whatever shows it."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +20,9 @@ from lanas.space import arch_id
 from supernet import Run
 from supernet.api.searching import told
 from supernet.data.sets import load
-from supernet.report import images, summary
+from supernet.report import images, page, summary
+from supernet.report.data import document
+from supernet.report.text import markdown
 from tests import pages
 from tests.scripts import TRIALS, tree
 
@@ -140,3 +144,100 @@ def test_the_images_of_mistakes_are_those_of_the_data(retrained: Path) -> None:
         for index, image in zip(kept["indices"], kept["images"], strict=True):
             assert isinstance(data.images, torch.Tensor)
             assert np.array_equal(image[:, :, 0], data.images[int(index), 0].numpy())
+
+
+STRANGE = [  # file, keys, what a stranger has put there
+    ("data.json", ("counts", "val", 0), {}),
+    ("data.json", ("images", "train"), "many"),
+    ("data.json", ("images", "val"), -1),
+    ("data.json", ("shape", 0), None),
+    ("retrain/*/result.json", ("arch",), [7]),
+    ("retrain/*/result.json", ("files", "model.onnx"), 1),
+    ("retrain/*/result.json", ("files", "model.onnx", "bytes"), 10**400),
+    ("retrain/*/result.json", ("latency",), {"batch 1": {"median_ms": "fast"}}),
+    ("retrain/*/drawing.json", ("cells", "cell", "edges", 1, 2), "\ud800"),
+    ("retrain/*/result.json", ("metric",), "\ud800"),
+    ("retrain/*/result.json", ("arch", 0), 99),
+    ("search/verdict.json", ("kendall", "value"), 10**400),
+]
+
+
+@pytest.mark.parametrize(("name", "keys", "value"), STRANGE)
+def test_whatever_a_stranger_wrote_gives_a_report(
+    tmp_path: Path, name: str, keys: tuple[Any, ...], value: Any
+) -> None:
+    run = pages.complete(tmp_path / "run", 40)
+    (file,) = run.glob(name)
+    content = at = read_object(file)
+    for key in keys[:-1]:
+        at = at[key]
+    at[keys[-1]] = value
+    file.write_text(json.dumps(content))
+    found = summary.read(run)
+    assert json.dumps(document(found), allow_nan=False) and markdown(found)
+    assert page.render([found]).encode()
+
+
+def kept_tree(run: Path, **of: dict[str, Any]) -> None:
+    """A tree.json of a root and its sides. of: what else stands in root, good or bad."""
+    plane = {"weights": [1.0] + [0.0] * (pages.SPACE.width - 1), "threshold": 0.5}
+    root = {"parent": None, "side": None, "trials": 40, **plane}
+    sides = [{"parent": 0, "side": side} for side in ("good", "bad")]
+    names = ("root", "good", "bad")
+    nodes = [node | of.get(name, {}) for node, name in zip([root, *sides], names, strict=True)]
+    pages.write(run / "search" / "tree.json", {"nodes": nodes})
+
+
+@pytest.fixture
+def drawn(tmp_path: Path) -> Path:
+    """A run whose search has a tree."""
+    run = pages.complete(tmp_path / "run", 40)
+    kept_tree(run)
+    return run
+
+
+NO_TREES = [
+    {"root": {"parent": 0}},
+    {"good": {"side": "left"}},
+    {"good": {"parent": None}},
+    {"bad": {"parent": 1}},
+    {"root": {"threshold": "x"}},
+    {"root": {"weights": [1e308] * pages.SPACE.width}},
+]
+
+
+@pytest.mark.parametrize("of", NO_TREES)
+def test_what_is_no_tree_is_not_drawn(drawn: Path, of: dict[str, dict[str, Any]]) -> None:
+    assert len(summary.read(drawn).searches[0].nodes) == 3
+    kept_tree(drawn, **of)
+    found = summary.read(drawn)
+    assert not found.searches[0].nodes
+    assert any("tree.json" in line for line in found.unread)
+
+
+def test_a_tree_without_end_is_not_drawn(drawn: Path) -> None:
+    file = drawn / "search" / "tree.json"
+    root = read_object(file)["nodes"][0]
+    deep = [{**root, "parent": i, "side": "good"} for i in range(2000)]
+    pages.write(file, {"nodes": [root, *deep]})
+    assert not summary.read(drawn).searches[0].nodes
+
+
+def test_scores_without_measure_and_broken_images_give_a_report(tmp_path: Path) -> None:
+    run = pages.complete(tmp_path / "run", 40)
+    log = run / "search" / "trials.jsonl"
+    log.write_text("".join(re.sub(r'"score": [^,}]+', '"score": 1e308', line) + "\n"
+                           for line in log.read_text().splitlines()))  # fmt: skip
+    for file in (run / "thumbnails.npz", next(run.glob("retrain/*/mistakes.npz"))):
+        file.write_bytes(b"PK\x03\x04 cut")
+    found = summary.read(run)
+    assert json.dumps(document(found), allow_nan=False) and page.render([found])
+
+
+def test_files_are_those_of_the_run_that_are_there(tmp_path: Path) -> None:
+    run = pages.complete(tmp_path / "run", 40)
+    (file,) = run.glob("retrain/*/result.json")
+    files = {name: {} for name in ("model.onnx", "gone.onnx", "../../config.json")}
+    file.write_text(json.dumps(read_object(file) | {"files": files}))
+    shown = [Path(path).name for path in summary.read(run).files.values()]
+    assert "model.onnx" in shown and not {"gone.onnx", "config.json"} & set(shown)

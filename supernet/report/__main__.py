@@ -16,6 +16,7 @@ from supernet.cli.answers import print_report
 from supernet.cli.main import main as ending
 from supernet.cli.parsing import add_forms, form_of
 
+HOST, PORT = "127.0.0.1", 8080
 FORMS = ("html", "md", "json")
 
 
@@ -31,8 +32,8 @@ def reader() -> argparse.ArgumentParser:
     p.add_argument("--tag", action="append", help="a search of the run; may be repeated (all)")
     p.add_argument("--out", metavar="FILE", help="where the page is to lie (RUN/report.html)")
     p.add_argument("--serve", action="store_true", help="serve the page to a browser here")
-    p.add_argument("--host", default="127.0.0.1", help="address to serve at (127.0.0.1)")
-    p.add_argument("--port", type=int, default=8080, help="port to serve at (8080); 0: any")
+    p.add_argument("--host", help=f"address to serve at ({HOST})")
+    p.add_argument("--port", type=int, help=f"port to serve at ({PORT}); 0: any")
     p.add_argument("--token", help="what --serve asks for; on another host one is drawn")
     p.add_argument("--verdict", action="store_true", help="print the verdict alone, in a line")
     p.add_argument("--background", action="store_true", help=argparse.SUPPRESS)
@@ -43,9 +44,15 @@ def main() -> None:
     """Print, write or serve what the command line asks for."""
     args = reader().parse_args()
     form = form_of(vars(args), FORMS)
+    only = [name for name in ("verdict", "serve", "out") if getattr(args, name)]
+    if form != "html" and only:
+        raise UserError(f"--{only[0]} and --format {form}: give one of them")
+    if len(only) > 1:
+        raise UserError(f"--{only[0]} and --{only[1]}: give one of them")
+    served = [n for n in ("host", "port", "token") if getattr(args, n) is not None]
+    if served and not args.serve:
+        raise UserError(f"--{served[0]} works only with --serve")
     if form != "html":
-        if page_only := [name for name in ("out", "serve") if getattr(args, name)]:
-            raise UserError(f"--{page_only[0]} is of the page; leave it out with --format {form}")
         print_report("md" if form == "md" else "json", *args.runs, tags=args.tag)
         return
 
@@ -56,9 +63,9 @@ def main() -> None:
             print(plain(f"verdict: {summary.read(run, args.tag).verdict.sentence}"))
         return
     if args.serve:
-        if args.out:
-            raise UserError("--out: --serve writes no file; leave one of them out")
-        serve.run(args.runs, args.tag, args.host, args.port, args.token)
+        host = HOST if args.host is None else args.host
+        port = PORT if args.port is None else args.port
+        serve.run(args.runs, args.tag, host, port, args.token)
         return
     if args.background and sys.platform != "win32":
         with suppress(OSError):

@@ -110,7 +110,10 @@ def _links(run: Report, beside: Path | None) -> list[dict[str, str]]:
     files = sorted(
         run.files.items(), key=lambda f: 0 if f[0].startswith(own) else 1 + (": " in f[0])
     )
-    return [{"name": plain(name), "href": quote(path) if here else ""} for name, path in files[:12]]
+    return [
+        {"name": plain(name), "href": quote(path, errors="surrogatepass") if here else ""}
+        for name, path in files[:12]
+    ]
 
 
 def drawing_of(run: Report, arch: Sequence[int], title: str) -> str | None:

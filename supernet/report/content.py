@@ -1,7 +1,7 @@
 """What the page's script gets: trials as columns, and which plots there are with what data."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from supernet.report.quantities import COSTS, quantity
@@ -42,8 +42,9 @@ def search_data(search: Search, run: Report, several: bool) -> dict[str, Any]:
         "parents": [node.parent for node in search.nodes],
         "bars": [node.bars[:60] for node in search.nodes],
         "budgets": [
-            {"cost": name, "at": most, "words": f"budget {quantity(name)(most)}"}
+            {"cost": name, "at": of.factor * most, "words": f"budget {of(most)}"}
             for name, most in search.budgets.items()
+            for of in (quantity(name),)
         ],
         "best": search.best,
         "group": None,
@@ -101,8 +102,6 @@ def order_of_choices(search: Search) -> list[int]:
 
 def score_quantity(search: Search, run: Report) -> Any:
     """How a search's score is shown: as the measurement that it is, inherited, or by its name."""
-    from dataclasses import replace
-
     found = quantity(search.metric or search.score)
     if search.table is not None:
         return replace(found, title=f"{search.score} (table)")

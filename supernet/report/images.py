@@ -2,13 +2,15 @@
 
 import base64
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lanas.files import BROKEN, npz, opened
+from lanas.files import npz, opened
 from supernet.report.networks import Network
+from supernet.report.reading import UNREADABLE
 from supernet.report.summary import Report
 from supernet.run import NetworkFolder, Run
 
@@ -19,39 +21,30 @@ TINY = 32  # side under which pixels are shown as they are
 
 def sheet(run: Report) -> list[dict[str, str]]:
     """The training images that the run has kept, each with its class."""
-    file = Run(_path(run), {}).thumbnails_file
     try:
-        with opened(file) as found:
+        with opened(Run(Path(run.path), {}).thumbnails_file) as found:
             kept = npz(found)
             images, targets, classes = (kept[name] for name in ("images", "targets", "classes"))
-    except (OSError, LookupError, *BROKEN):
+        shown = [
+            (_source(image), _label(target, classes))
+            for image, target in zip(images[:SHEET], targets[:SHEET], strict=False)
+        ]
+    except UNREADABLE:
         return []
-    shown = []
-    for image, target in zip(images[:SHEET], targets[:SHEET], strict=False):
-        source = _source(image)
-        if source is None:
-            return []
-        shown.append({"src": source[0], "kind": source[1], "label": _label(target, classes)})
-    return shown
+    return [{"src": of[0], "kind": of[1], "label": label} for of, label in shown if of is not None]
 
 
 def mistakes(run: Report, network: Network) -> dict[int, tuple[str, str]]:
     """The images of mistakes that were kept beside a retrained network, by their index."""
-    file = NetworkFolder(_path(run) / "retrain" / network.name).mistakes
+    wanted = {mistake.index for mistake in network.mistakes}
     try:
-        with opened(file) as found:
+        with opened(NetworkFolder(Path(run.path) / "retrain" / network.name).mistakes) as found:
             kept = npz(found)
-            images, indices = kept["images"], kept["indices"]
-    except (OSError, LookupError, *BROKEN):
+            pairs = zip(kept["indices"], kept["images"], strict=False)
+        sources = {int(i): _source(image) for i, image in pairs if i in wanted}
+    except UNREADABLE:
         return {}
-    sources = {int(i): _source(image) for i, image in zip(indices, images, strict=False)}
     return {i: source for i, source in sources.items() if source is not None}
-
-
-def _path(run: Report) -> Any:
-    from pathlib import Path
-
-    return Path(run.path)
 
 
 def _label(target: Any, classes: NDArray[Any]) -> str:

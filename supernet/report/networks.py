@@ -1,6 +1,5 @@
 """The retrained networks of a run as plain data: test, files, curves, mistakes."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from lanas.files import npz, opened
 from lanas.space import Arch
 from lanas.trials import arch_of
-from supernet.report.reading import Reader, curve, number, numbers, texts
+from supernet.report.reading import Reader, count, curve, mapping, number, numbers, texts
 from supernet.run import NetworkFolder, Run
 
 WORST = 12  # mistakes that are shown
@@ -80,7 +79,6 @@ def _network(path: Path, reader: Reader) -> Network:
     nothing: tuple[list[list[int]], list[Mistake]] = ([], [])
     confusion, mistakes = reader.attempt(folder.predictions, lambda: _confusion(folder), nothing)
     costs = {name: result.get(name) for name in ("macs", "params")}
-    files = result.get("files")
     return Network(
         name=path.name,
         arch=arch_of(result["arch"]) if "arch" in result else _named(path.name),
@@ -90,10 +88,10 @@ def _network(path: Path, reader: Reader) -> Network:
         test=number(result.get("test")),
         low=number(low),
         high=number(high),
-        test_images=result.get("test_images"),
+        test_images=count(result.get("test_images")),
         measured=numbers(result.get("measured")) | numbers(costs),
-        latency=_mapping(result.get("latency")),
-        files={str(n): dict(f) for n, f in files.items()} if isinstance(files, dict) else {},
+        latency=mapping(result.get("latency")),
+        files={name: mapping(about) for name, about in mapping(result.get("files")).items()},
         classes=texts(config.get("classes")),
         confusion=confusion,
         mistakes=mistakes,
@@ -110,10 +108,6 @@ def _seeds(value: Any) -> dict[str, float]:
     if not {"mean", "deviation"} <= found.keys() or not isinstance(value.get("test"), list):
         return {}
     return {name: found[name] for name in ("mean", "deviation")} | {"count": len(value["test"])}
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return dict(value) if isinstance(value, Mapping) else {}
 
 
 def _named(name: str) -> Arch:
@@ -158,7 +152,7 @@ def worst_mistakes(
     """
     answers = outputs.argmax(axis=1)
     sure = _softmax(outputs)[np.arange(len(answers)), answers]
-    wrong = np.flatnonzero(answers != targets)
+    wrong = np.flatnonzero((answers != targets) & np.isfinite(sure))
     worst = wrong[np.argsort(-sure[wrong], kind="stable")[:WORST]]
     return worst, sure[worst]
 

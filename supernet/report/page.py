@@ -81,7 +81,8 @@ def render(
         "footer": f"Written {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime())} by lanas; "
         f"{scripts.versions()}. The page asks no network for anything.",
     }
-    return environment.get_template("page.html").render(about)
+    text = environment.get_template("page.html").render(about)
+    return text.encode(errors="backslashreplace").decode()  # a name of a file may be no text
 
 
 def script_data(

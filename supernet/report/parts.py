@@ -1,24 +1,24 @@
 """The parts of the page that are no plots: networks, mistakes, files, data, settings."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from lanas.errors import plain
+from lanas.space import Arch
 from supernet.report import answers, images
 from supernet.report.cards import drawing_of
 from supernet.report.content import best_network
 from supernet.report.quantities import quantity
+from supernet.report.reading import number
 from supernet.report.summary import Report
 
 
 def networks(run: Report, several: bool) -> list[dict[str, Any]]:
     """The found network beside the largest, and the best of the front."""
-    wanted: list[tuple[str, Sequence[int], str]] = []
+    wanted: list[tuple[str, Arch, str, str]] = []
     before = f"{plain(run.name)}: " if several else ""
     if run.found is not None:
-        wanted.append(
-            ("the found network", run.found.arch, ", ".join(answers.costs(run.found.costs)))
-        )
+        about = ", ".join(answers.costs(run.found.costs))
+        wanted.append(("the found network", run.found.arch, about, run.found.words))
     search = next((s for s in run.searches if s.trials), None)
     if search is not None:
         scored = [t for t in search.trials if t.score is not None]
@@ -26,28 +26,25 @@ def networks(run: Report, several: bool) -> list[dict[str, Any]]:
         by_macs = [t for t in scored if "macs" in t.measured]
         if best is not None:
             under = "the best under the budget" if search.budgets else "the best of the search"
-            wanted.append((under, best.arch, ", ".join(answers.costs(best.measured))))
+            about = ", ".join(answers.costs(best.measured))
+            wanted.append((under, best.arch, about, search.words(best.arch)))
         if by_macs:
             largest = max(by_macs, key=lambda t: t.measured["macs"])
-            wanted.append(
-                (
-                    "the largest that was tried",
-                    largest.arch,
-                    ", ".join(answers.costs(largest.measured)),
-                )
-            )
+            about = ", ".join(answers.costs(largest.measured))
+            title = "the largest that was tried"
+            wanted.append((title, largest.arch, about, search.words(largest.arch)))
     found, seen = [], set()
-    for title, arch, about in wanted:
-        if tuple(arch) in seen:
+    for title, arch, about, words in wanted:
+        if arch in seen:
             continue
-        seen.add(tuple(arch))
-        words = [w.partition("=") for w in search.words(arch).split(",")] if search else []
+        seen.add(arch)
+        named = [each.partition("=") for each in words.split(",")] if words else []
         found.append(
             {
                 "title": f"{before}{title}",
                 "about": about,
                 "drawing": drawing_of(run, arch, title),
-                "choices": [(name, option) for name, _, option in words],
+                "choices": [(name, option) for name, _, option in named],
             }
         )
     return found
@@ -82,13 +79,13 @@ def files(run: Report) -> dict[str, Any] | None:
     of = quantity(best.metric)
     rows = []
     for name, about in best.files.items():
-        size, test, off = (about.get(key) for key in ("bytes", "test", "difference"))
+        size, test, off = (number(about.get(key)) for key in ("bytes", "test", "difference"))
         rows.append(
             [
                 plain(name),
-                f"{size / 1000:,.1f}" if isinstance(size, int | float) else "-",
-                of(test) if isinstance(test, int | float) else "-",
-                f"{off:.1e}" if isinstance(off, int | float) else "-",
+                "-" if size is None else f"{size / 1000:,.1f}",
+                of(test),
+                "-" if off is None else f"{off:.1e}",
             ]
         )
     return {"heads": ["file", "kB", f"test {of.title}", "difference to torch"], "rows": rows}

@@ -2,9 +2,9 @@
 
 import csv
 import io
-import math
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +16,9 @@ from lanas.space import Arch
 from lanas.trials import arch_of
 
 T = TypeVar("T")
+
+UNREADABLE = (OSError, LookupError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, *BROKEN)
+LARGEST = 1e100  # of a number: sums and squares of such are finite
 
 
 class Reader:
@@ -30,7 +33,7 @@ class Reader:
             return read()
         except UserError as error:
             self.unread.append(line_of(error))
-        except (OSError, LookupError, zipfile.BadZipFile, *BROKEN) as error:
+        except UNREADABLE as error:
             self.unread.append(line_of(f"{what}: {error!r:.200}"))
         return otherwise
 
@@ -53,19 +56,36 @@ class Reader:
 
 
 def number(value: Any) -> float | None:
-    """A finite number out of a file; None for everything else."""
+    """A number out of a file that can be reckoned with; None for everything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
         found = float(value)
     except OverflowError:
         return None
-    return found if math.isfinite(found) else None
+    return found if abs(found) < LARGEST else None
+
+
+def count(value: Any) -> int | None:
+    """How many, out of a file; None for what is no such number."""
+    return value if type(value) is int and 0 <= value < 1 << 53 else None
+
+
+def counts(value: Any) -> list[int]:
+    """A list of such numbers; empty where one of them is none."""
+    found = [count(each) for each in value] if isinstance(value, list) else []
+    known = [each for each in found if each is not None]
+    return known if len(known) == len(found) else []
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """An object out of a file; empty for everything else."""
+    return value if isinstance(value, dict) else {}
 
 
 def numbers(value: Any) -> dict[str, float]:
-    """The finite numbers of a mapping by name."""
-    items = value.items() if isinstance(value, dict) else ()
+    """The numbers of an object by name."""
+    items = mapping(value).items()
     return {str(name): found for name, each in items if (found := number(each)) is not None}
 
 

@@ -40,6 +40,8 @@ def bundle() -> str:
 
 def compiled(name: str, *arguments: Any) -> dict[str, Any]:
     """The plot of this name of `supernet.report.plots` as Vega has it."""
+    # half a surrogate pair in a name of somebody else's is no text that Vega takes
+    arguments = json.loads(json.dumps(arguments, ensure_ascii=False).encode(errors="replace"))
 
     def make() -> str:
         import vl_convert

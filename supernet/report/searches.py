@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lanas.errors import UserError, line_of
 from lanas.own import is_named
 from lanas.pareto import front
 from lanas.scores import PLAIN, Score, score_from_data
@@ -85,7 +86,10 @@ def read(run: Run, tag: str, reader: Reader, metric: str) -> Search:
     trials = _trials(folder, known, reader)
     archs = [trial.arch for trial in trials]
     space = _space(run, folder, config, archs, reader)
-    trials = [trial for trial in trials if _fits(space, trial.arch, reader)]
+    fitting = [trial for trial in trials if _fits(space, trial.arch)]
+    if apart := len(trials) - len(fitting):
+        reader.unread.append(line_of(f"{folder.trials}: {apart} trials are not of {space.name}"))
+    trials = fitting
     score, about = _score(config, reader)
     budgets = {n: v for n in LIMITS if (v := number(config.get(f"max_{n}"))) is not None}
     trials = [_placed(trial, budgets) for trial in trials]
@@ -170,8 +174,11 @@ def _space(
     return Space(str(config.get("space", "unknown")), tuple(choices))
 
 
-def _fits(space: Space, arch: Arch, reader: Reader) -> bool:
-    return reader.attempt("trials.jsonl", lambda: space.check(arch), None) is not None
+def _fits(space: Space, arch: Arch) -> bool:
+    try:
+        return space.check(arch) == arch
+    except UserError:
+        return False
 
 
 def _score(config: Mapping[str, Any], reader: Reader) -> tuple[Score | None, str]:

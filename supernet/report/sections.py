@@ -9,6 +9,7 @@ from lanas.errors import plain
 from supernet.report import cards, content, drawing, parts
 from supernet.report.content import score_quantity
 from supernet.report.quantities import COSTS, quantity
+from supernet.report.reading import mapping, number
 from supernet.report.scripts import compiled
 from supernet.report.searches import Search
 from supernet.report.summary import Report
@@ -267,7 +268,8 @@ def _tau(searches: Sequence[tuple[Search, Report]]) -> str:
         tau = search.tau.get("value")
         if tau is not None:
             low, high = search.tau.get("low"), search.tau.get("high")
-            within = f" ({low:.2f} to {high:.2f} at 95 %)" if low is not None and high else ""
+            known = low is not None and high is not None
+            within = f" ({low:.2f} to {high:.2f} at 95 %)" if known else ""
             return (
                 f"Kendall's tau of these {len(search.checks)} points is {tau:.2f}{within}. Where "
                 "the scores rank as training alone does, the points rise from left to right. "
@@ -280,13 +282,12 @@ def _agreement(searches: Sequence[tuple[Search, Report]]) -> list[tuple[str, str
     """Kendall's tau of the scores and of plain predictors, as verdict.json has them."""
     names = {"macs": "MACs", "params": "parameters", "synflow": "SynFlow (no training)"}
     for search, _ in searches:
-        plain_ones = search.verdict.get("plain")
         rows = [("scores, over the space", _said(search.verdict.get("kendall")))]
-        for name, found in plain_ones.items() if isinstance(plain_ones, dict) else ():
+        for name, found in mapping(search.verdict.get("plain")).items():
             rows.append(
                 (
                     names.get(name, str(name)),
-                    _said(found.get("kendall") if isinstance(found, dict) else None),
+                    _said(mapping(found).get("kendall")),
                 )
             )
         rows.append(("scores, among the best", _said(search.verdict.get("top"))))
@@ -296,10 +297,8 @@ def _agreement(searches: Sequence[tuple[Search, Report]]) -> list[tuple[str, str
 
 
 def _said(interval: Any) -> str:
-    if not isinstance(interval, dict):
-        return "-"
-    value, low, high = (interval.get(name) for name in ("value", "low", "high"))
-    if not all(isinstance(each, int | float) for each in (value, low, high)):
+    value, low, high = (number(mapping(interval).get(name)) for name in ("value", "low", "high"))
+    if value is None or low is None or high is None:
         return "-"
     return f"{value:.2f} ({low:.2f} to {high:.2f})"
 

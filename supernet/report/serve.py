@@ -7,13 +7,15 @@ to who has the token.
 import hashlib
 import hmac
 import os
+import re
 import secrets
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from lanas.errors import UserError, line_of
 from supernet.report import page
@@ -56,6 +58,10 @@ class Pages:
         return "\n".join(sorted(found)) or "nothing"
 
 
+class _Server6(ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+
+
 def server(
     pages: Pages, host: str = "127.0.0.1", port: int = 0, token: str | None = None
 ) -> tuple[ThreadingHTTPServer, str]:
@@ -68,12 +74,13 @@ def server(
         token = token or secrets.token_urlsafe(16)
     handler = _handler(pages.get, token, host in LOOPBACK)
     try:
-        found = ThreadingHTTPServer((host, port), handler)
+        found = (_Server6 if ":" in host else ThreadingHTTPServer)((host, port), handler)
     except (OSError, OverflowError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"--host {host} --port {port}: {reason}") from None
-    query = f"?token={token}" if token else ""
-    return found, f"http://{host}:{found.server_address[1]}/{query}"
+    query = f"?{urlencode({'token': token})}" if token else ""
+    name = f"[{host}]" if ":" in host else host
+    return found, f"http://{name}:{found.server_address[1]}/{query}"
 
 
 def _handler(
@@ -91,7 +98,7 @@ def _handler(
         def _answer(self, body: bool) -> None:
             asked = urlsplit(self.path)
             given = parse_qs(asked.query).get("token", [""])[0]
-            host = (self.headers.get("Host") or "").rsplit(":", 1)[0].strip("[]")
+            host = re.sub(r":\d+$", "", self.headers.get("Host") or "").strip("[]")
             if token and not hmac.compare_digest(given.encode(), token.encode()):
                 self.send_error(403, "token needed: the address that was printed has it")
             elif local and host not in LOOPBACK:  # another site's name that leads here

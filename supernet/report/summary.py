@@ -22,7 +22,7 @@ from lanas.space import Arch
 from supernet.report import networks, searches
 from supernet.report.networks import Network
 from supernet.report.quantities import COSTS
-from supernet.report.reading import Reader, curve, number, texts
+from supernet.report.reading import Reader, count, counts, curve, mapping, number, texts
 from supernet.report.searches import Search
 from supernet.run import Run
 
@@ -100,7 +100,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Report:
-    """A run as it is. state: empty, in training, trained, searched, retrained, table, or broken.
+    """A run as it is. state: empty, in training, trained, searched, retrained or table.
 
     metric: of the task; lower: whether less of it is better. verdict, found: of all searches.
     settings: config.json. curve: loss and metric of each epoch of the supernet. times: in order.
@@ -154,7 +154,6 @@ def read(path: str | Path, tags: Sequence[str] | None = None) -> Report:
     data = _data(config, about)
     times = _times(run, reader)
     state = _state(run, found, retrained)
-    network = config.get("network")
     best = _found(found, retrained, data, metric)
     return Report(
         name=folder.resolve().name,
@@ -165,7 +164,7 @@ def read(path: str | Path, tags: Sequence[str] | None = None) -> Report:
         verdict=_verdict(found),
         found=best,
         data=data,
-        network=network if isinstance(network, dict) else {},
+        network=mapping(config.get("network")),
         settings=config,
         searches=found,
         networks=retrained,
@@ -191,17 +190,14 @@ def _data(config: dict[str, Any], about: dict[str, Any]) -> Data | None:
     name = about.get("name", config.get("data"))
     if name is None:
         return None
-    images, counts = about.get("images"), about.get("counts")
-    shape = about.get("shape")
+    images = {split: count(n) for split, n in mapping(about.get("images")).items()}
     return Data(
         Path(str(name)).name,
         str(about.get("task", "")),
-        [int(side) for side in shape] if isinstance(shape, list) else [],
-        {str(k): int(v) for k, v in images.items()} if isinstance(images, dict) else {},
+        counts(about.get("shape")),
+        {split: n for split, n in images.items() if n is not None},
         texts(about.get("classes")),
-        {str(k): [int(n) for n in v] for k, v in counts.items()}
-        if isinstance(counts, dict)
-        else {},
+        {split: counts(each) for split, each in mapping(about.get("counts")).items()},
         texts(about.get("left_out")) + texts(about.get("notes")),
     )
 
@@ -241,8 +237,7 @@ def _verdict(found: Sequence[Search]) -> Verdict:
     judged = [s for s in found if s.verdict.get("sentence")]
     if judged:
         best = max(judged, key=lambda s: number(s.verdict.get("checks")) or 0)
-        tau = best.verdict.get("kendall")
-        tau = tau if isinstance(tau, dict) else {}
+        tau = mapping(best.verdict.get("kendall"))
         return Verdict(
             str(best.verdict.get("verdict", "none")),
             str(best.verdict["sentence"]),
@@ -379,8 +374,10 @@ def _files(run: Run, retrained: Sequence[Network]) -> dict[str, str]:
     found = {}
     for network in retrained:
         for name in network.files:
-            found[f"{network.name}: {name}"] = f"retrain/{network.name}/{name}"
+            path = run.path / "retrain" / network.name / name
+            if Path(name).name == name and path.is_file():
+                found[f"{network.name}: {name}"] = path.relative_to(run.path).as_posix()
     for what, path in (("supernet", run.weights), ("trials", run.search().trials)):
         if path.is_file():
-            found[what] = str(path.relative_to(run.path))
+            found[what] = path.relative_to(run.path).as_posix()
     return found

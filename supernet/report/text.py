@@ -14,6 +14,7 @@ from lanas.space import arch_id
 from supernet.report import answers
 from supernet.report.networks import Network
 from supernet.report.quantities import quantity
+from supernet.report.reading import mapping, number
 from supernet.report.searches import Search
 from supernet.report.summary import Report
 from supernet.report.tables import COSTS, shown
@@ -168,7 +169,7 @@ def _networks(networks: Sequence[Network]) -> list[str]:
         own = shown(each.metric)
         interval = "" if each.low is None else f" ({own(each.low)} to {own(each.high)})"
         times = each.latency.get("batch 1")
-        median = times.get("median_ms") if isinstance(times, dict) else None
+        median = number(mapping(times).get("median_ms"))
         said = f"{own(each.test)}{interval}" if each.done else "in training"
         costs = [COSTS[name](each.measured.get(name)) for name in ("macs", "params")]
         cells.append([code(each.name), escaped(said), *costs, COSTS["latency"](median)])

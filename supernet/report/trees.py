@@ -6,14 +6,16 @@ from typing import Any
 import numpy as np
 
 import lanas
+from lanas.errors import short
 from lanas.scores import PLAIN
 from lanas.space import Floats, Space
 from lanas.trials import Trial
-from supernet.report.reading import Reader, number, texts
+from supernet.report.reading import Reader, mapping, number, texts
 from supernet.report.rows import Node, TrialRow
 from supernet.run import SearchFolder
 
 NO_KERNEL = {"draw": "uniform", "scope": "leaf"}  # the tree is the same, and nothing is proposed
+DEEPEST = 200  # nodes below each other
 FEWEST = 4  # trials under which no tree is learned anew
 
 
@@ -29,7 +31,7 @@ def nodes_of(
     kept = reader.json(folder.tree).get("nodes")
     nodes = kept if isinstance(kept, list) else []
     scored = [t for t in trials if t.score is not None]
-    stale = not nodes or number(nodes[0].get("trials")) != len(trials)
+    stale = not nodes or number(mapping(nodes[0]).get("trials")) != len(trials)
     if stale and config.get("optimiser", "lanas") == "lanas" and len(scored) >= FEWEST:
         learned = reader.attempt(
             folder.trials, lambda: _learned(config, space, trials, objectives), None
@@ -45,11 +47,10 @@ def _learned(
     objectives: Sequence[str],
 ) -> list[dict[str, Any]]:
     """The nodes of the tree that these trials teach, by the logged scores."""
-    settings = config.get("optimiser_settings")
     optimiser = lanas.make(
         "lanas",
         space,
-        settings=(settings if isinstance(settings, dict) else {}) | NO_KERNEL,
+        settings=mapping(config.get("optimiser_settings")) | NO_KERNEL,
         preset=str(config.get("preset", "default")),
         score=PLAIN,
         objectives=tuple(objectives),
@@ -65,12 +66,23 @@ def _learned(
 
 def _whole(nodes: Sequence[Any], space: Space) -> list[dict[str, Any]]:
     """Nodes that are a tree on this space; raises where they are not."""
+    depth: list[int] = []
     for i, node in enumerate(nodes):
-        parent = node["parent"]
-        if parent is not None and not 0 <= parent < i:
-            raise ValueError(f"node {i} has parent {parent}")
-        if "weights" in node and len(node["weights"]) != space.width:
-            raise ValueError(f"node {i} has a plane of {len(node['weights'])} weights")
+        parent, side = node["parent"], node["side"]
+        if i == 0:
+            whole = parent is None and side is None
+        else:
+            whole = type(parent) is int and 0 <= parent < i and side in ("good", "bad")
+            whole = whole and "weights" in nodes[parent]
+        if not whole:
+            raise ValueError(f"node {i} has parent {short(parent)}, side {short(side)}")
+        depth.append(0 if parent is None else depth[parent] + 1)
+        if depth[i] > DEEPEST:
+            raise ValueError(f"node {i} lies deeper than {DEEPEST}")
+        if "weights" in node:
+            plane = [number(each) for each in (*node["weights"], node["threshold"])]
+            if None in plane or len(plane) != space.width + 1:
+                raise ValueError(f"node {i} has a plane of {len(plane) - 1} weights")
     return list(nodes)
 
 
@@ -140,6 +152,6 @@ def _bars(node: Mapping[str, Any], space: Space) -> list[tuple[str, str, float]]
     return [
         (choice.name, option, float(value))
         for spread, choice, values in found
-        if spread > 0
+        if 0 < spread < np.inf
         for option, value in zip(choice.options, values, strict=True)
     ]

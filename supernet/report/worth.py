@@ -1,6 +1,7 @@
 """What options and choices are worth in a search, and what checks say of its scores."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -124,7 +125,7 @@ def checks(
     for each in plan.get("checks", []) if isinstance(plan.get("checks"), list) else []:
         reader.attempt(folder.checks, lambda e=each: add(e), None)  # type: ignore[misc]
     placed = leaves(tree, routes(tree, space.encode([row.arch for row in rows])))
-    rows = [CheckRow(**{**vars(r), "leaf": leaf}) for r, leaf in zip(rows, placed, strict=True)]
+    rows = [replace(row, leaf=leaf) for row, leaf in zip(rows, placed, strict=True)]
     return rows, _tau(rows)
 
 

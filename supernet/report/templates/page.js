@@ -57,7 +57,9 @@ function read() {
   if (s.parents[node] !== undefined) found.node = node;
   const trial = Number(given.get("trial") ?? NaN);
   if (s.byTrial.has(trial)) found.trial = trial;
-  for (const [choice, option] of given.getAll("option").map(t => JSON.parse(t || "[]"))) {
+  for (const text of given.getAll("option")) {
+    let choice, option;
+    try { [choice, option] = JSON.parse(text); } catch { continue; }
     const i = s.names.indexOf(choice), k = i < 0 ? -1 : s.choices[i].options.indexOf(option);
     if (k >= 0) (found.options[i] ??= []).push(k);
   }
@@ -252,7 +254,7 @@ const FEEDS = {
     trials: () => points(evenly(all(), MANY), cost), chosen: () => points(chosen(), cost),
     front: () => D.searches.flatMap(s => skyline(points(s.rows, cost), s.lower)),
     budgets: () => D.searches.flatMap(s => s.budgets).filter(b => b.cost === cost)
-      .map(b => ({x: b.at * D.searches[0].costs[cost].factor, words: b.words})),
+      .map(b => ({x: b.at, words: b.words})),
     marks: () => marks(cost),
   }),
   trust: () => {
