@@ -43,7 +43,7 @@ class Problem:
     them, and what measures them. counted: costs that belong to the run. measured_by: what a
     measurement depends on beside its architecture. median_macs: of the space, what a prior of size
     counts from. data: what a supernet is scored on; a table has none.
-    counts from. draw: a network as data, see `supernet.network.Supernet.drawing`.
+    draw: a network as data, see `supernet.network.Supernet.drawing`.
     """
 
     space: Space
