@@ -256,6 +256,21 @@ def test_workers_that_cannot_be_had_are_refused(
     refused("search", run, "--tag", "b", *flags.split(), says=says, untouched=run)
 
 
+def test_what_is_done_without_the_workers_that_were_asked_for_is_said(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    estimate = ("search", run, "--trials", 20, "--threads", 1, "--estimate")
+    assert "workers share that time" not in answer(*estimate).out
+    assert (
+        "in this process alone: workers share that time" in answer(*estimate, "--parallel", 2).out
+    )
+    capsys.readouterr()
+    for settings in ({}, {"parallel": 1}, {"parallel": 2}, {"ray": "10.0.0.1:6379"}):
+        assert remote.retrained(run, [(0, 0, 0)], dict(settings)) == settings
+        said = "one network is trained in this process" in capsys.readouterr().out
+        assert said == (settings not in ({}, {"parallel": 1}))
+
+
 def test_all_workers_find_a_place_on_the_gpus_and_none_has_less_than_it_could() -> None:
     for gpus in range(1, 9):
         for count in range(1, 20):

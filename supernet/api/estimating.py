@@ -3,14 +3,14 @@
 import math
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lanas.errors import UserError
 from lanas.events import read_search
 from lanas.space import Arch, arch_id
-from supernet.api import common, trusted
+from supernet.api import common, trusted, working
 from supernet.api.problem import limits
 from supernet.api.timed import UNITS, without_fit
 from supernet.cli.parsing import read_recipe
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from supernet.training.loop import Training
 
 TRIAL = 1500  # bytes on disk, about: a measurement, what was asked, what was told
+OF_ONE = "; in this process alone: workers share that time"
 SECONDS, FEWEST = 5.0, 3  # of scoring, and evaluations at least
 
 
@@ -131,7 +132,9 @@ def _retrain(path: Path, values: dict[str, Any]) -> Estimate:
     module = common.training(
         net.to(device), data, args, "train+val", drop_path=args.drop_path, teacher=taught
     )
-    return _of_training(module, device, path, folder, len(to_go))
+    found = _of_training(module, device, path, folder, len(to_go))
+    shared = len(archs) > 1 and working.asked(args)
+    return replace(found, of=found.of + OF_ONE * shared)
 
 
 def _nothing(path: Path, why: str) -> Estimate:
@@ -191,6 +194,7 @@ def _search(path: Path, values: dict[str, Any]) -> Estimate:
     each = (time.perf_counter() - start) / max(count, 1)
     left = max(0, args.trials - there)
     of = f"{left} trials to go, {1e3 * each:.3g} ms each beside their proposal, {count} measured"
+    of += OF_ONE * ready.workers
     for name, seconds in fits.items():
         of = f"{duration(seconds)} to measure {name}; {of}"
     checks = 0.0

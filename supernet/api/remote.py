@@ -133,7 +133,11 @@ def retrained(
     """
     run = trusted.opened(run, settings)
     args = common.settings(RetrainSettings, settings, trusted.defaults(run, "retrain", settings))
-    if len(archs) < 2 or not working.asked(args):
+    if len(archs) < 2:
+        if args.ray is not None or (args.parallel or 1) > 1:
+            common.say("one network is trained in this process; workers train several side by side")
+        return settings
+    if not working.asked(args):
         return settings
     if args.processes > 1:
         raise UserError("--devices and --nodes train one network on several; leave out --parallel")
