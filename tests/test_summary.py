@@ -241,3 +241,16 @@ def test_files_are_those_of_the_run_that_are_there(tmp_path: Path) -> None:
     file.write_text(json.dumps(read_object(file) | {"files": files}))
     shown = [Path(path).name for path in summary.read(run).files.values()]
     assert "model.onnx" in shown and not {"gone.onnx", "config.json"} & set(shown)
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+def test_a_search_that_was_cut_is_gone_on_with(tmp_path: Path, how: str) -> None:
+    run = tmp_path / "run"
+    pages.trained(run)
+    pages.searched(run, 40, max_macs=5e5)
+    assert summary.read(run).next == f"python retrain.py {run}"
+    pages.event(run, "search", None, tag="")
+    if how == "stopped":
+        with open(run / "history.jsonl", "a") as file:
+            file.write(json.dumps({"script": "search", "event": "stopped", "seconds": 3.0}) + "\n")
+    assert summary.read(run).next == f"python search.py {run}"

@@ -359,7 +359,8 @@ def _next(
         table = f"--table {quote(str(search.table))} --space {quote(search.space)}{named}"
         return f"python search.py {run} {table}{tag} --trials {2 * len(search.trials)}"
     last = times[-1] if times else None
-    if state == "searched" and last and (last.script, last.status) == ("search", "unfinished"):
+    cut = last is not None and last.script == "search" and last.status in ("unfinished", "stopped")
+    if state == "searched" and last and cut:
         return f"python search.py {run}" + (f" --tag {quote(last.what)}" if last.what else "")
     if state == "searched" and best is None:  # all failed: what failed is not tried again
         return f"python search.py {run} --tag again"
@@ -374,7 +375,7 @@ def _files(run: Run, retrained: Sequence[Network]) -> dict[str, str]:
     found = {}
     for network in retrained:
         for name in network.files:
-            path = run.path / "retrain" / network.name / name
+            path = run.network(network.name).path / name
             if Path(name).name == name and path.is_file():
                 found[f"{network.name}: {name}"] = path.relative_to(run.path).as_posix()
     for what, path in (("supernet", run.weights), ("trials", run.search().trials)):
