@@ -19,14 +19,13 @@ from lanas.files import BROKEN
 from lanas.space import Arch, arch_id
 from supernet.api import remote
 from supernet.api.common import say
-from supernet.cli.answers import aside, print_estimate, print_report
+from supernet.cli.answers import aside, carry_out, print_report
 from supernet.cli.main import main as ending
 from supernet.cli.main import prog
 from supernet.cli.parsing import Command, parse, parser
 from supernet.cli.settings import RetrainSettings
 from supernet.process import rank
 from supernet.progress import duration
-from supernet.report.live import page
 
 if TYPE_CHECKING:
     from supernet.export.deployed import Deployed
@@ -41,11 +40,7 @@ def arguments() -> ArgumentParser:
 
 def main() -> None:
     command = parse(arguments(), RetrainSettings, "run")
-    if command.given.pop("estimate", False):
-        print_estimate("retrain", command)
-        return
-    with page(command.first, command.given.pop("report", True), aside=command.form != "text"):
-        retrain(command)
+    carry_out("retrain", command, retrain)
 
 
 def retrain(command: Command) -> None:

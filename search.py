@@ -17,12 +17,11 @@ from jsonargparse import ArgumentParser
 import supernet
 from lanas.errors import UserError
 from supernet.api.common import say
-from supernet.cli.answers import aside, print_estimate, print_report, print_table
+from supernet.cli.answers import aside, carry_out, print_report, print_table
 from supernet.cli.main import main as ending
 from supernet.cli.main import prog, typed
 from supernet.cli.parsing import Command, parse, parser
 from supernet.cli.settings import DeviceSettings, SearchSettings
-from supernet.report.live import page
 from supernet.run import read_json
 
 
@@ -41,11 +40,7 @@ def main() -> None:
     if command.given.get("rescore") is not None:
         rank_anew(command)
         return
-    if command.given.pop("estimate", False):
-        print_estimate("search", command)
-        return
-    with page(command.first, command.given.pop("report", True), aside=command.form != "text"):
-        search(command)
+    carry_out("search", command, search)
 
 
 def search(command: Command) -> None:

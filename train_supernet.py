@@ -11,12 +11,11 @@ from jsonargparse import ArgumentParser
 
 import supernet
 from supernet.api.common import say
-from supernet.cli.answers import aside, print_estimate, print_report
+from supernet.cli.answers import aside, carry_out, print_report
 from supernet.cli.main import main as ending
 from supernet.cli.main import prog, typed
 from supernet.cli.parsing import Command, parse, parser
 from supernet.cli.settings import TrainSettings
-from supernet.report.live import page
 
 
 def arguments() -> ArgumentParser:
@@ -27,11 +26,7 @@ def arguments() -> ArgumentParser:
 
 def main() -> None:
     command = parse(arguments(), TrainSettings, "run")
-    if command.given.pop("estimate", False):
-        print_estimate("train", command)
-        return
-    with page(command.first, command.given.pop("report", True), aside=command.form != "text"):
-        train(command)
+    carry_out("train", command, train)
 
 
 def train(command: Command) -> None:

@@ -25,6 +25,7 @@ from supernet.training.settings import TrainingSettings
 from tests.images import cifar10
 from tests.scripts import answer, tree, weights_alone
 from tests.toys import Always
+from tests.training import stopped_before
 
 ROOT = Path(__file__).parents[1]
 EXTRAS = ("--drop-path", 0.5, "--auxiliary", "--epochs", 3, "--threads", 1, "--arch")
@@ -83,15 +84,7 @@ def test_a_stopped_retraining_is_the_undisturbed_one(
     run = Path(shutil.copytree(trained_nasnet, tmp_path / "run"))
     arch = "5-90-85-85-85-0-5-53-0-6"  # few convolutions, which an export takes long for
     command = (run, *EXTRAS, arch, "--inherit", "--batch-size", 256)
-    begin = Training.on_train_epoch_start
-
-    def stopped(module: Training) -> None:
-        if module.current_epoch == 2:
-            raise KeyboardInterrupt
-        begin(module)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Training, "on_train_epoch_start", stopped)
+    with stopped_before(2):
         assert answer("retrain", *command).status == 130
     done = answer("retrain", *command)
     assert (done.status, done.err) == (0, "")

@@ -24,6 +24,7 @@ from supernet.training.strategies import Uniform
 from tests.images import npz
 from tests.own import write
 from tests.scripts import answer, weights_alone
+from tests.training import stopped_before
 
 ARCH = "1-0-3-3-3-3"
 ALL: dict[str, Any] = {"mixup": 0.8, "cutmix": 1.0, "rand_augment": 9, "random_erasing": 0.5,
@@ -156,17 +157,8 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 def test_a_training_with_all_of_it_goes_on_byte_by_byte(
     colour: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begin = Training.on_train_epoch_start
-
-    def stopped(module: Training) -> None:
-        if module.current_epoch == 2:
-            raise KeyboardInterrupt
-        begin(module)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Training, "on_train_epoch_start", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            trained(colour, tmp_path / "cut", **ALL)
+    with stopped_before(2), pytest.raises(KeyboardInterrupt):
+        trained(colour, tmp_path / "cut", **ALL)
     cut, _ = trained(colour, tmp_path / "cut", **ALL)
     whole, _ = trained(colour, tmp_path / "whole", **ALL)
     assert same(cut, whole)

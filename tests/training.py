@@ -1,6 +1,7 @@
 """A training of a second, whose result several ways of running it have to share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,21 @@ class Toy(nn.Module):
         hidden = self.a[arch[0]](x.flatten(1))
         out: Tensor = self.b[arch[1]](hidden.tanh() if arch[0] else hidden.relu())
         return out
+
+
+@contextmanager
+def stopped_before(epoch: int) -> Iterator[None]:
+    """In the block a training is interrupted where this epoch begins."""
+    begin = Training.on_train_epoch_start
+
+    def begin_or_stop(module: Training) -> None:
+        if module.current_epoch == epoch:
+            raise KeyboardInterrupt
+        begin(module)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Training, "on_train_epoch_start", begin_or_stop)
+        yield
 
 
 class Two(Uniform):

@@ -8,7 +8,7 @@ print_report(command.form, run.path)   # standard output holds this and nothing 
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from supernet.api.common import say
 from supernet.cli.parsing import Command, Form
 from supernet.process import rank
+from supernet.report.live import page
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+Verb = Literal["train", "search", "retrain"]
 FORMAT = 1  # of the documents: a key may be added to them, none changes its meaning or goes
 
 
@@ -77,7 +79,16 @@ def print_table(form: Form, found: "Table", data: Mapping[str, Any], *lines: str
             say(line)
 
 
-def print_estimate(verb: Literal["train", "search", "retrain"], command: Command) -> None:
+def carry_out(verb: Verb, command: Command, work: Callable[[Command], None]) -> None:
+    """Do what a command asks for, its run's page kept up to date; or print what it would take."""
+    if command.given.pop("estimate", False):
+        _print_estimate(verb, command)
+        return
+    with page(command.first, command.given.pop("report", True), aside=command.form != "text"):
+        work(command)
+
+
+def _print_estimate(verb: Verb, command: Command) -> None:
     """Measure what a command would take and print that."""
     import supernet
 
