@@ -2,7 +2,8 @@
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -161,3 +162,30 @@ def test_what_another_search_measures_meanwhile_makes_no_trials_beyond_those_wan
     monkeypatch.setattr(Team, "wait", late)
     search(lanas(), log, [slow] * 3, 3, parallel=5)
     assert [trial.arch for trial in log.trials[:2]] == asked[3:] and len(log) == 3
+
+
+def test_what_waits_is_not_begun_after_the_end() -> None:
+    """A search that stops lets its workers finish what they are at, and no more."""
+    archs, begun, may = lanas().ask(6), list[Arch](), threading.Event()
+
+    def evaluator(given: Sequence[Arch]) -> Iterator[Trial]:
+        begun.extend(given)
+        assert may.wait(PATIENCE)
+        yield Trial(given[0], {"score": 1.0})
+
+    before = threading.active_count()
+    team = Team([evaluator, evaluator], print)
+    for arch in archs:
+        team.start(arch)
+    assert _soon(lambda: len(begun) == 2)
+    team.end()
+    may.set()
+    assert _soon(lambda: threading.active_count() == before), "its threads have ended"
+    assert sorted(begun) == sorted(archs[:2])
+
+
+def _soon(holds: Callable[[], bool]) -> bool:
+    end = time.monotonic() + PATIENCE
+    while not holds() and time.monotonic() < end:
+        time.sleep(0.01)
+    return holds()
