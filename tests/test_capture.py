@@ -117,6 +117,10 @@ def test_mixed_and_erased_images_are_captured_and_averaged_weights_kept(
         assert module.captured >= 4
         said = capsys.readouterr().out
         assert ("--rand-augment is not captured" in said) is bool(turned)
+    for off in ("mixup", "cutmix", "random_erasing", "ema"):  # each of them does something
+        without, _ = trained(Training, "sizes", data, tmp_path / off, uniform, **given | {off: 0.0})
+        with pytest.raises(AssertionError):
+            assert_same(without, plain)
 
 
 def test_a_network_alone_is_one_part(data: Data, tmp_path: Path) -> None:

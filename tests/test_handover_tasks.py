@@ -14,7 +14,7 @@ from torch import nn
 
 import supernet
 from lanas.errors import UserError
-from supernet.api.handover import at_size, preprocess_of, reached
+from supernet.api.handover import at_size, compared, preprocess_of, reached
 from supernet.data.sets import load
 from supernet.export.formats import export, read
 from supernet.export.forms import Forms
@@ -173,3 +173,16 @@ def test_a_network_of_one_size_is_said_to_be() -> None:
     for net in (OneSize(), Cut()):
         with pytest.raises(UserError, match="--free-size: this network works at one size alone"):
             traced(net, torch.rand(2, 3, 8, 8), free_size=True)
+
+
+@pytest.mark.parametrize(
+    ("images", "macs", "few"),
+    [(359, 1e6, 359), (359, 1e12, 359), (50_000, 1e6, 10_000), (10_000, 1e9, 2_000),
+     (10_000, 1e12, 1_000), (1, 0.0, 1)],
+)  # fmt: skip
+def test_files_of_large_networks_are_compared_on_fewer_test_images(
+    images: int, macs: float, few: int
+) -> None:
+    chosen = compared(images, macs)
+    assert len(np.unique(chosen)) == len(chosen) == few
+    assert chosen[0] == 0 and chosen[-1] == images - 1

@@ -47,7 +47,8 @@ if TYPE_CHECKING:
     from supernet.data.sets import Data
 
 CALIBRATION = 512  # training images by which int8 finds its ranges
-COMPARED = 10_000  # test images at most by which the files are compared with one another
+COMPARED = 1_000, 10_000  # test images, least and most, by which the files are compared,
+WORK = 2e12  # and multiply-accumulates of a file's run on them: they run on the processor
 
 # -- what is asked of the export -------------------------------------------------------------------
 
@@ -133,7 +134,7 @@ def hand_over(
         write_json(folder.drawing, drawing)
     config["latency"] = timed(net, folder.path, shape, forms, device)
     config |= count(net, shape)
-    files = written(folder.path, differences, data, loads)
+    files = written(folder.path, differences, data, loads, config["macs"])
     finish(folder, config, files, forms)
     write_json(
         folder.result,
@@ -334,13 +335,23 @@ def reached(data: "Data", folder: NetworkFolder, measured: dict[str, float]) -> 
     return found | facts.bootstrapped(lambda: data.task.metrics()[metric], outputs, targets)
 
 
+def compared(images: int, macs: float) -> NDArray[np.int64]:
+    """Which of so many test images the files of a network are compared on, evenly spread."""
+    least, most = COMPARED
+    few = min(images, most, max(least, int(WORK / max(macs, 1.0))))
+    return np.linspace(0, images - 1, few).round().astype(np.int64)
+
+
 def written(
-    folder: Path, differences: dict[str, float], data: "Data", loads: Callable[[Path], nn.Module]
+    folder: Path,
+    differences: dict[str, float],
+    data: "Data",
+    loads: Callable[[Path], nn.Module],
+    macs: float,
 ) -> dict[str, dict[str, float | int]]:
     """Of each file its size, its difference to torch and its metric on test, read from disk."""
     metric, indices = data.task.metric, data.splits["test"]
-    if len(indices) > COMPARED:
-        indices = indices[np.linspace(0, len(indices) - 1, COMPARED).round().astype(np.int64)]
+    indices = indices[compared(len(indices), macs)]
     few = replace(data, splits={**data.splits, "test": indices})
     readers = {name: found for name in differences if (found := formats.read(folder / name, loads))}
     metrics = {name: data.task.metrics() for name in readers}
