@@ -201,13 +201,17 @@ def training(
     """
     from supernet.training import strategies
     from supernet.training.loop import Training
+    from supernet.training.rates import Powers
     from supernet.training.teachers import teacher_of
 
     args.check(data, split, args.processes)
     strategy: strategies.Strategy
+    rate = None
     if isinstance(args, TrainSettings):
         with own.rules_named(args.space):  # only a space of the user's own has costs that fail
             strategy = strategies.make(net, args)
+            if args.rate_powers is not None:
+                rate = Powers.of(net, args.rate_powers)
     else:
         strategy = strategies.Single(net.space)
     return Training(
@@ -218,5 +222,6 @@ def training(
         split=split,
         teacher=teacher or teacher_of(args, data, strategy.teaches, trust=args.trust),
         drop_path=drop_path,
+        rate=rate,
         devices=args.processes,
     )

@@ -12,6 +12,7 @@ from lanas import optimisers
 from lanas.errors import UserError
 from supernet import spaces
 from supernet.settings import Alias, Amount, AtLeast, OneOf, Own, given
+from supernet.training.rates import read
 from supernet.training.settings import TrainingSettings
 from supernet.training.strategies import StrategySettings
 from supernet.workers.settings import WorkersSettings
@@ -149,6 +150,10 @@ class TrainSettings(
                 f"--start takes the weights of that run: leave out --init {self.init}; --init "
                 "random drops the recipe's value"
             )
+        if self.rate_powers is not None:
+            read(self.rate_powers)
+            if self.schedule != "linear":
+                raise UserError("--rate-powers are powers of a line: it needs --schedule linear")
 
 
 # -- search.py ---------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from supernet.training.averages import Averages
 from supernet.training.capture import Capture
 from supernet.training.devices import average, share
 from supernet.training.graphs import Graphs, Recorder
+from supernet.training.rates import Rate
 from supernet.training.runner import GoingOn, arithmetic, checkpoint_in, trainer
 from supernet.training.settings import TrainingSettings
 from supernet.training.steps import STRETCH, Stretches, advice, clip, hasten
@@ -38,7 +39,6 @@ MEASURED = 2**24  # numbers in outputs that are kept for the metric, at most
 AUXILIARY = 0.4  # weight of an auxiliary head's loss (DARTS, arXiv 1806.09055)
 
 Teacher = Callable[[Tensor], Tensor]  # normalised images [n, c, h, w] to an output; no module
-Rate = Callable[[Arch], float]
 
 
 class Training(pl.LightningModule):
@@ -176,7 +176,8 @@ class Training(pl.LightningModule):
         """The learning rate of a step: the schedule's, times the mean rate of its architectures."""
         self.schedule.step_update(step)
         if self.rate is not None:
-            factor = float(np.mean([self.rate(arch) for arch in archs]))
+            left = 1 - max(step - self.schedule.warmup_t, 0) / self.schedule.t_initial
+            factor = float(np.mean([self.rate(arch, left) for arch in archs]))
             for group in self.schedule.optimizer.param_groups:
                 group["lr"] *= factor
 

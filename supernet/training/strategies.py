@@ -51,6 +51,10 @@ class StrategySettings:
     number equally often), or convolutions=5:1,6:2; uniform only"""
     random_paths: Annotated[int, AtLeast(0)] = 2
     """architectures in a sandwich step beside the largest and the smallest"""
+    rate_powers: str | None = None
+    """powers of the falling line (--schedule linear) by which the learning rate of a step goes: of
+    the smallest path and of the largest, between them by the logarithm of parameters, as 4,0.25;
+    null: 1 for all"""
 
     def __post_init__(self) -> None:
         if self.strategy == "uniform":

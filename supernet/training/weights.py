@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from timm.optim import create_optimizer_v2, list_optimizers, param_groups_weight_decay
 from timm.scheduler import CosineLRScheduler, PolyLRScheduler
-from timm.scheduler.scheduler import Scheduler
 from torch import nn
 from torch.nn import Parameter
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -149,7 +148,9 @@ def check_optimiser(settings: "TrainingSettings") -> None:
         ) from None
 
 
-def schedule(made: Optimizer, settings: "TrainingSettings", steps: int) -> Scheduler:
+def schedule(
+    made: Optimizer, settings: "TrainingSettings", steps: int
+) -> CosineLRScheduler | PolyLRScheduler:
     """Linear warm-up, then a cosine or a line to 0; of a training of `steps` steps an epoch."""
     warmup = round(min(settings.warmup, settings.epochs / 2) * steps)
     given: dict[str, Any] = {

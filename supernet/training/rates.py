@@ -1,0 +1,58 @@
+"""A learning rate for each path: how it falls goes by the path's size (DYNAS, CVPR 2025)."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from lanas.errors import UserError
+from lanas.space import Arch
+
+if TYPE_CHECKING:
+    from supernet.network import Supernet
+
+Rate = Callable[[Arch, float], float]  # a path and what is left of the training, 1 to above 0
+
+
+class Powers:
+    """A factor of a rate that falls in a line: with it the rate of a path falls as left ** power.
+
+    power: linear in the logarithm of the path's parameters, from that of the space's smallest path
+    to that of its largest.
+    """
+
+    def __init__(self, params: Callable[[Arch], float], ends: tuple[Arch, Arch],
+                 smallest: float, largest: float) -> None:  # fmt: skip
+        self.params, self.powers = params, (smallest, largest)
+        self.logs = tuple(np.log(params(arch)) for arch in ends)
+
+    def __call__(self, arch: Arch, left: float) -> float:
+        power = float(np.interp(np.log(self.params(arch)), self.logs, self.powers))
+        return float(left ** (power - 1))
+
+    @classmethod
+    def of(cls, net: "Supernet", text: str) -> Self:
+        """What --rate-powers says of a network: `4,0.25`."""
+        from lanas.solve import cheapest
+        from supernet.score.counted import of_supernet, on_meta
+
+        smallest, largest = read(text)
+        space, cost = net.space, of_supernet(on_meta(net), net.spec.inputs)["params"]
+        found = (cheapest(space, [sign], lambda arch: True) for sign in (cost, -cost))
+        ends = tuple(arch for arch in found if arch is not None)
+        return cls(lambda arch: float(cost(space, np.array([arch]))[0]), (ends[0], ends[1]),
+                   smallest, largest)  # fmt: skip
+
+
+def read(text: str) -> tuple[float, float]:
+    """The two powers; UserError where they are not two numbers above 0."""
+    try:
+        smallest, largest = (float(word) for word in text.split(","))
+    except ValueError:
+        smallest = largest = np.nan
+    if not (0 < smallest < np.inf and 0 < largest < np.inf):
+        raise UserError(
+            f"--rate-powers {text!r}: needed are two numbers above 0, of the smallest path and of "
+            "the largest, as 4,0.25"
+        )
+    return smallest, largest
