@@ -27,7 +27,7 @@ from supernet.training.averages import Averages
 from supernet.training.capture import Capture
 from supernet.training.devices import average, share
 from supernet.training.graphs import Graphs, Recorder
-from supernet.training.rates import Rate
+from supernet.training.rates import Rate, set_rate
 from supernet.training.runner import GoingOn, arithmetic, checkpoint_in, trainer
 from supernet.training.settings import TrainingSettings
 from supernet.training.steps import STRETCH, Stretches, advice, clip, hasten
@@ -115,7 +115,7 @@ class Training(pl.LightningModule):
         self._forget()  # paths not taken keep None: nothing moves them
         # The same architectures on all devices.
         archs = self.strategy.sample(np.random.default_rng((self.settings.seed, step)))
-        self._set_rate(step, archs)
+        set_rate(self.schedule, step, archs, self.rate)
         losses = self._gradients(images, target, archs)
         trained = [p for p in self.weights if p.grad is not None]
         if share()[1] > 1:
@@ -171,15 +171,6 @@ class Training(pl.LightningModule):
         torch.cuda.empty_cache()
         self._forget()
         self._backward(images, target, archs)
-
-    def _set_rate(self, step: int, archs: list[Arch]) -> None:
-        """The learning rate of a step: the schedule's, times the mean rate of its architectures."""
-        self.schedule.step_update(step)
-        if self.rate is not None:
-            left = 1 - max(step - self.schedule.warmup_t, 0) / self.schedule.t_initial
-            factor = float(np.mean([self.rate(arch, left) for arch in archs]))
-            for group in self.schedule.optimizer.param_groups:
-                group["lr"] *= factor
 
     def _backward(self, images: Tensor, target: Tensor, archs: list[Arch]) -> Tensor:
         """Add the gradients of the architectures on some images to those that there are.

@@ -1,6 +1,6 @@
 """A learning rate for each path: how it falls goes by the path's size (DYNAS, CVPR 2025)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -9,9 +9,26 @@ from lanas.errors import UserError
 from lanas.space import Arch
 
 if TYPE_CHECKING:
+    from timm.scheduler import CosineLRScheduler, PolyLRScheduler
+
     from supernet.network import Supernet
 
 Rate = Callable[[Arch, float], float]  # a path and what is left of the training, 1 to above 0
+
+
+def set_rate(
+    schedule: "CosineLRScheduler | PolyLRScheduler",
+    step: int,
+    archs: Sequence[Arch],
+    rate: Rate | None,
+) -> None:
+    """The learning rate of a step: the schedule's, times the mean rate of its architectures."""
+    schedule.step_update(step)
+    if rate is not None:
+        left = 1 - max(step - schedule.warmup_t, 0) / schedule.t_initial
+        factor = float(np.mean([rate(arch, left) for arch in archs]))
+        for group in schedule.optimizer.param_groups:
+            group["lr"] *= factor
 
 
 class Powers:
