@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from lanas.errors import UserError
 from lanas.space import Arch, as_tuples
+from supernet.api import common
+from supernet.cli.settings import TrainSettings
 from supernet.data.augment import Augment
 from supernet.data.sets import Data, load
 from supernet.network import NetworkSpec
@@ -269,6 +271,16 @@ def test_a_rate_falls_by_a_power_of_its_own_from_the_smallest_path_to_the_larges
             line.step_update(step)
             expected.append(made.param_groups[0]["lr"])
         assert rates == pytest.approx(expected)
+
+
+def test_rate_powers_of_the_settings_reach_the_training(square: Data) -> None:
+    given = {"batch_size": 24, "schedule": "linear"}
+    found = [
+        common.training(tiny(square), square, TrainSettings(**given | more), "train").rate  # type: ignore[arg-type]
+        for more in ({}, {"rate_powers": "3,2"})
+    ]
+    assert found[0] is None
+    assert found[1] is not None and found[1]((1,) * 6, 0.5) == pytest.approx(0.25)
 
 
 def test_a_rate_by_layer_falls_from_the_output_to_the_input() -> None:
