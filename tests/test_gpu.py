@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 PARTS = {
     "steps": 1,
     "fast": 3,
+    "mixed": 2,
     "retrain30": 2,
     "retrain180": 2,
     "supernets": 2,
