@@ -10,21 +10,16 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins import MixedPrecision
-from timm.scheduler import PolyLRScheduler
 from torch import Tensor, nn
 
 from lanas.errors import UserError
 from lanas.space import Arch, as_tuples
-from supernet.api import common
-from supernet.cli.settings import TrainSettings
 from supernet.data.augment import Augment
 from supernet.data.sets import Data, load
 from supernet.network import NetworkSpec
-from supernet.score import counted
 from supernet.spaces import build
 from supernet.training import loop
 from supernet.training.loop import Training, fit
-from supernet.training.rates import Powers
 from supernet.training.settings import TrainingSettings
 from supernet.training.strategies import Sandwich, StrategySettings, make
 from supernet.training.weights import check_norms, layered, schedule
@@ -239,48 +234,6 @@ def test_a_rate_by_path_multiplies_the_learning_rate(square: Data, tmp_path: Pat
         train(nets[0], square, tmp_path / f"{factor}", archs, rate=lambda arch, left: rates[arch])
         train(nets[1], square, tmp_path / f"{factor}-plain", archs, lr=LR * factor)
         assert_equal(nets[0], nets[1], tolerance=1e-7)
-
-
-def test_a_rate_falls_by_a_power_of_its_own_from_the_smallest_path_to_the_largest(
-    square: Data, tmp_path: Path
-) -> None:
-    """As timm's line of that power; in between by the logarithm of parameters."""
-    net = build(NetworkSpec("sizes", (3, 8, 8), 4, options={"channels": [4, 8, 16]}))
-    ends, params = [(0,) * 5, (2,) * 5], counted.of_supernet(net, (3, 8, 8))["params"]
-    powers = Powers.of(net, "4,0.25")
-    assert [powers(arch, 0.5) for arch in ends] == pytest.approx([0.5**3, 0.5**-0.75])
-    low, middle, high = (np.log(params(net.space, np.array([a]))[0])
-                         for a in (ends[0], (1,) * 5, ends[1]))  # fmt: skip
-    power = 4 - 3.75 * (middle - low) / (high - low)
-    assert powers((1,) * 5, 0.5) == pytest.approx(0.5 ** (power - 1))
-    settings = TrainingSettings(**PLAIN | {
-        "epochs": 4, "batch_size": 4, "schedule": "linear", "warmup": 1.0})  # fmt: skip
-    for arch, power in zip(ends, (4.0, 0.25), strict=True):
-        small = build(NetworkSpec("sizes", square.shape, 3, options={"channels": [4, 8, 16]}))
-        module = Training(small, square, settings, Always([arch]), split="train", rate=powers)
-        rates: list[float] = []
-        module.stepped = lambda at=module, to=rates: to.append(  # type: ignore[misc]
-            at.schedule.optimizer.param_groups[0]["lr"]
-        )
-        fit(module, tmp_path / f"{power}", device="cpu")
-        made = torch.optim.SGD(small.parameters(), settings.lr)
-        line = PolyLRScheduler(made, power=power, t_initial=18, warmup_t=6, warmup_prefix=True,
-                               warmup_lr_init=settings.lr / 6, t_in_epochs=False)  # fmt: skip
-        expected = []
-        for step in range(24):
-            line.step_update(step)
-            expected.append(made.param_groups[0]["lr"])
-        assert rates == pytest.approx(expected)
-
-
-def test_rate_powers_of_the_settings_reach_the_training(square: Data) -> None:
-    given = {"batch_size": 24, "schedule": "linear"}
-    found = [
-        common.training(tiny(square), square, TrainSettings(**given | more), "train").rate  # type: ignore[arg-type]
-        for more in ({}, {"rate_powers": "3,2"})
-    ]
-    assert found[0] is None
-    assert found[1] is not None and found[1]((1,) * 6, 0.5) == pytest.approx(0.25)
 
 
 def test_a_rate_by_layer_falls_from_the_output_to_the_input() -> None:
