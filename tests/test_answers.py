@@ -17,6 +17,7 @@ from supernet.cli.answers import aside, print_report
 from supernet.report import summary
 from supernet.report.data import document
 from supernet.report.text import code, escaped, markdown
+from tests import pages
 from tests.scripts import RETRAIN, SEARCH, TINY, answer, refused, tree
 
 ROOT = Path(__file__).parents[1]
@@ -171,6 +172,11 @@ def test_the_next_command_asks_the_network_that_was_found(retrained: Path) -> No
 
 
 # -- Markdown --------------------------------------------------------------------------------------
+
+
+def test_a_budget_names_its_cost_once_in_markdown(tmp_path: Path) -> None:
+    text = markdown(summary.read(pages.complete(tmp_path / "run", 20)))
+    assert ", at most 0.50 MMACs" in text and "macs at most" not in text
 
 
 HOSTILE = '"><img src=x onerror=alert(1)> | `a` [b](javascript:c) *d*\x1b[2J'

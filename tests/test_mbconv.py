@@ -88,8 +88,8 @@ def test_inactive_layers_are_zeros() -> None:
             assert np.array_equal(canonical[:, i] != 0, (depth >= layer) & (archs[:, i] != 0))
 
 
-@pytest.mark.parametrize("resolutions", [[], [0], [96.5], ["96"], 96])
-def test_resolutions_are_whole_numbers(resolutions: object) -> None:
+@pytest.mark.parametrize("resolutions", [[], [0], [96.5], ["96"], 96, [96, 96]])
+def test_resolutions_are_whole_numbers_each_once(resolutions: object) -> None:
     with pytest.raises(UserError, match="give a list of whole numbers"):
         mbconv.space(resolutions=resolutions)  # type: ignore[arg-type]
 

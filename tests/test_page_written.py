@@ -204,6 +204,15 @@ def test_of_flags_that_exclude_each_other_none_is_ignored(small: Path, flags: st
         asked(small, "--port 0")
 
 
+def test_ctrl_c_ends_the_serving_in_one_line(
+    small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stop = patch.object(serve, "run", side_effect=KeyboardInterrupt)
+    with stop, pytest.raises(SystemExit, match="130"):
+        asked(small, "--serve")
+    assert capsys.readouterr().err == "\nno longer served\n"
+
+
 def asked(run: Path, flags: str) -> None:
     with patch.object(sys, "argv", ["supernet.report", str(run), *flags.split()]):
         report.main()

@@ -93,7 +93,7 @@ def test_cells_of_each_stage_and_channels_are_options() -> None:
     assert sizes.halving(sizes.CELLS) == [False, True, False, True, False]
 
 
-@pytest.mark.parametrize("channels", [[], [0], [8.5], ["8"], 8])
-def test_channels_are_whole_numbers(channels: object) -> None:
-    with pytest.raises(UserError, match=r"channels .*: give a list of whole numbers, such as \[8"):
+@pytest.mark.parametrize("channels", [[], [0], [8.5], ["8"], 8, [8, 16, 8]])
+def test_channels_are_whole_numbers_each_once(channels: object) -> None:
+    with pytest.raises(UserError, match=r"channels .*: give a list of whole numbers, each once"):
         sizes.space(channels=channels)  # type: ignore[arg-type]

@@ -65,7 +65,11 @@ def main() -> None:
     if args.serve:
         host = HOST if args.host is None else args.host
         port = PORT if args.port is None else args.port
-        serve.run(args.runs, args.tag, host, port, args.token)
+        try:
+            serve.run(args.runs, args.tag, host, port, args.token)
+        except KeyboardInterrupt:
+            print("\nno longer served", file=sys.stderr)
+            sys.exit(130)
         return
     if args.background and sys.platform != "win32":
         with suppress(OSError):

@@ -98,11 +98,15 @@ def _card(report: Report) -> Iterator[tuple[str, str]]:
     yield "go on", code(report.next)
 
 
+def _at_most(cost: str, most: float) -> str:
+    shown = quantity(cost)
+    named = cost in shown.unit.lower()  # as MACs are
+    return f"at most {shown(most)}" if named else f"{cost} at most {shown(most)}"
+
+
 def _search(search: Search, report: Report) -> list[str]:
     name = f"Search {code(search.tag)}" if search.tag else "Search"
-    budgets = ", ".join(
-        f"{cost} at most {quantity(cost)(most)}" for cost, most in search.budgets.items()
-    )
+    budgets = ", ".join(_at_most(cost, most) for cost, most in search.budgets.items())
     size = "" if search.size is None else f" of {search.size:,}"
     said = f"{search.optimiser}, {len(search.trials)} trials{size} ({search.space})"
     said += f", by {search.score}, {budgets or 'no budget'}"

@@ -46,14 +46,16 @@ def space(depth: Sequence[int] = LAYERS, resolutions: Sequence[int] = RESOLUTION
 
     Options are in order, the smallest network's first and the largest's last. A layer's kernel and
     expansion are one choice, because its cost is no sum over the two. UserError where a resolution
-    is no positive whole number.
+    is no positive whole number, or is there twice.
     """
     given = resolutions if isinstance(resolutions, (list, tuple)) else ()
-    if not given or not all(type(side) is int and side > 0 for side in given):
+    whole = all(type(side) is int and side > 0 for side in given)
+    if not given or not whole or len(set(given)) < len(given):
         raise UserError(
-            f"resolutions {resolutions}: give a list of whole numbers of pixels, such as [96, 128]"
+            f"resolutions {resolutions}: give a list of whole numbers of pixels, each once, such "
+            "as [96, 128]"
         )
-    choices = [Choice("resolution", tuple(map(str, sorted(set(given)))), ordered=True)]
+    choices = [Choice("resolution", tuple(map(str, sorted(given))), ordered=True)]
     blocks = tuple(f"k{kernel}e{expansion}" for kernel in KERNELS for expansion in EXPANSIONS)
     for stage, most in enumerate(depth, 1):
         depths = tuple(str(layers) for layers in range(min(2, most), most + 1))

@@ -28,12 +28,15 @@ CELLS = (1, 1, 1)  # cells of each stage; a halving layer stands between two sta
 def space(depth: Sequence[int] = CELLS, channels: Sequence[int] = CHANNELS) -> Space:
     """The channels of each layer, of `channels`, fewest first.
 
-    UserError where they are no positive whole numbers.
+    UserError where they are no positive whole numbers, each once.
     """
     given = channels if isinstance(channels, (list, tuple)) else ()
-    if not given or not all(type(count) is int and count > 0 for count in given):
-        raise UserError(f"channels {channels}: give a list of whole numbers, such as [8, 16, 32]")
-    options = tuple(map(str, sorted(set(given))))
+    whole = all(type(count) is int and count > 0 for count in given)
+    if not given or not whole or len(set(given)) < len(given):
+        raise UserError(
+            f"channels {channels}: give a list of whole numbers, each once, such as [8, 16, 32]"
+        )
+    options = tuple(map(str, sorted(given)))
     layers = range(len(halving(depth)))
     return Space("sizes", tuple(Choice(f"layer{n}", options, ordered=True) for n in layers))
 
