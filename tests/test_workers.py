@@ -272,6 +272,28 @@ def test_what_is_done_without_the_workers_that_were_asked_for_is_said(
         assert said == (settings not in ({}, {"parallel": 1}))
 
 
+def test_for_networks_that_are_retrained_no_worker_is_started(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Asked(Exception):
+        pass
+
+    def hired(*args: object) -> None:
+        raise Asked
+
+    monkeypatch.setattr(working, "hired", hired)
+    archs, settings = [(0, 0, 0), (1, 1, 1)], {"parallel": 2, "tag": "x"}
+    for arch in archs:
+        with pytest.raises(Asked):
+            remote.retrained(run, archs, dict(settings))
+        folder = run / "retrain" / f"{'-'.join(map(str, arch))}-x"
+        folder.mkdir(parents=True)
+        (folder / "result.json").touch()
+    assert remote.retrained(run, archs, dict(settings)) == settings
+    with pytest.raises(Asked):
+        remote.retrained(run, archs, settings | {"seeds": 2})
+
+
 def test_all_workers_find_a_place_on_the_gpus_and_none_has_less_than_it_could() -> None:
     for gpus in range(1, 9):
         for count in range(1, 20):

@@ -141,6 +141,9 @@ def retrained(
         return settings
     if args.processes > 1:
         raise UserError("--devices and --nodes train one network on several; leave out --parallel")
+    folders = [run.network(arch_id(arch), args.tag) for arch in archs]
+    if args.seeds == 1 and all(folder.result.is_file() for folder in folders):
+        return settings  # nothing to train: `supernet.retrain` reads each, and adds forms
     given = {
         name: settings[name] for name in settings.keys() - {"parallel", "ray", "threads", "trust"}
     }
