@@ -84,7 +84,13 @@ def _next(
         if known := _start(history, log, team, pending, most):
             return known
         if found := team.wait():
-            return log.measurements.extend(found)[:most]
+            back = {trial.arch for trial in found}
+            try:  # what waits is at work while this is written
+                others = [arch for arch in pending if arch not in back]
+                _start(history, log, team, others, most - len(found))
+            finally:
+                kept = log.measurements.extend(found)
+            return kept[:most]
 
 
 def _start(

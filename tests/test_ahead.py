@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lanas import LaNAS, LaNASSettings
+from lanas.errors import Unavailable
 from lanas.loop import search
 from lanas.space import Arch
 from lanas.team import evaluate as evaluated
@@ -27,7 +28,10 @@ def lanas() -> LaNAS:
 
 
 def test_the_next_is_asked_for_while_one_is_at_work(tmp_path: Path) -> None:
-    """With exactly that one pending, and the same sequence as an evaluator that waits at once."""
+    """With exactly that one pending, and the same sequence as an evaluator that waits at once.
+
+    What came back is written while the one after it is at work.
+    """
     optimiser, happened = lanas(), list[tuple[str, int]]()
     ask = optimiser.ask
 
@@ -44,12 +48,38 @@ def test_the_next_is_asked_for_while_one_is_at_work(tmp_path: Path) -> None:
             happened.append(("ended", 1))
             yield trial
 
-    optimiser.ask = asked  # type: ignore[method-assign]
     log = opened(tmp_path / "ahead")
+    keep = log.measurements.extend
+
+    def kept(trials: Sequence[Trial]) -> list[Trial]:
+        happened.append(("written", len(trials)))
+        return keep(trials)
+
+    optimiser.ask = asked  # type: ignore[method-assign]
+    log.measurements.extend = kept  # type: ignore[method-assign]
     search(optimiser, log, [begun], 12, parallel=2)
-    assert happened[:6] == [("asked", 0), ("begun", 1), ("ended", 1), ("begun", 1), ("asked", 1),
-                            ("ended", 1)]  # fmt: skip
-    assert happened[6:] == [("begun", 1), ("asked", 1), ("ended", 1)] * 10
+    assert happened[:2] == [("asked", 0), ("begun", 1)]
+    each = [("ended", 1), ("begun", 1), ("written", 1), ("asked", 1)]
+    assert happened[2:] == [*each * 11, ("ended", 1), ("written", 1)]
+    straight = opened(tmp_path / "straight")
+    search(lanas(), straight, [evaluate], 12, parallel=2)
+    assert archs_of(log) == archs_of(straight)
+
+
+def test_what_came_back_is_kept_where_the_next_cannot_begin(tmp_path: Path) -> None:
+    begun: list[Arch] = []
+
+    def gone(archs: Sequence[Arch]) -> Iterator[Trial]:
+        begun.extend(archs)
+        if len(begun) == 3:
+            raise Unavailable("the device is gone")
+        return evaluate(archs)
+
+    log = opened(tmp_path)
+    with pytest.raises(Unavailable):
+        search(lanas(), log, [gone], 12, parallel=2)
+    assert [log.measurements.of(arch) is not None for arch in begun] == [True, True, False]
+    search(lanas(), log, [evaluate], 12, parallel=2)
     straight = opened(tmp_path / "straight")
     search(lanas(), straight, [evaluate], 12, parallel=2)
     assert archs_of(log) == archs_of(straight)
