@@ -11,11 +11,12 @@ trained alone and tested: the truth. From the supernet of seed 0, or beside it, 
   rate      as (1 - t/T) ** g, g from 4 for the smallest path to 1/4 for the largest (DYNAS)
   balance   depths equally often, --path-weights convolutions (macro; sizes has one depth)
   ema       averaged weights, decay 0.99
+  sandwich  the largest, the smallest and two more in each step, a quarter of the steps (sizes)
   longer    base, trained on for as many epochs again: what the two below are compared with
   tree      few-shot: base, split by the first planes of the search's tree into four regions, each
             trained on in its region for a quarter of those epochs
   choice    few-shot by one choice, that of the largest weights in the first plane: three regions
-            (macro), or four of two options each (sizes)
+            (macro)
 
 Twelve trainings. A setting wins where Kendall's tau gains by more than its 95 percent interval on
 both spaces. The same command goes on after a stop, and judges by what the proof has by then.
@@ -46,9 +47,10 @@ ALONE: dict[str, dict[str, Any]] = {
     "rate": {"schedule": "linear", "rate_powers": "4,0.25"},
     "balance": {"path_weights": "convolutions"},
     "ema": {"ema": 0.99},
+    "sandwich": {"strategy": "sandwich", "epochs": 6},
 }
 AGAINST = {name: "base" for name in ALONE} | {"tree": "longer", "choice": "longer"}
-LEFT_OUT = {("sizes", "line"), ("sizes", "balance")}
+LEFT_OUT = {("macro", "sandwich"), *(("sizes", name) for name in ("line", "balance", "choice"))}
 AGAIN = {"lr": 0.05, "warmup": 0.5}  # of a training that goes on from base
 PLANES = 2  # deep: four regions
 
