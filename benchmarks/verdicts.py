@@ -6,7 +6,7 @@
 The supernets of macro that `benchmarks/proof.py` and `benchmarks/better.py` have trained. The
 verdict sees the random networks that the proof has trained alone, all of them and draws of 24, and
 whether accuracy ranks them better than multiply-accumulates; the published accuracies (of networks
-of full size, trained longer) decide the same by 200 other random networks, which no verdict sees.
+of full size, trained longer) decide the same by 100 other random networks, which no verdict sees.
 In-sample: the sampling weights of macro's recipe were chosen on that table.
 """
 
@@ -25,7 +25,7 @@ from supernet import spaces
 from supernet.run import Run
 from supernet.score.counted import of_supernet, on_meta
 
-UNSEEN = 200  # architectures whose published truth decides
+UNSEEN = 100  # architectures whose published truth decides
 DRAWS, CHECKS = 100, 24
 
 
