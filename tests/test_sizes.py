@@ -24,7 +24,7 @@ SIDES = [(8, 8), (9, 11), (13, 8), (50, 50), (30, 47)]
 def of(name: str, height: int, width: int) -> NetworkSpec:
     settings: dict[str, Any] = dict(TINY[name])
     if name == "mbconv":
-        settings["options"] = {"resolutions": [1, min(height, width)]}
+        settings["options"] = {"resolutions": sorted({1, min(height, width)})}
     return NetworkSpec(name, (3, height, width), 5, **settings)
 
 
