@@ -14,6 +14,7 @@ from torch import nn
 
 import supernet
 from lanas.errors import UserError
+from supernet.api import handover
 from supernet.api.handover import at_size, compared, preprocess_of, reached
 from supernet.data.sets import load
 from supernet.export.formats import export, read
@@ -186,3 +187,22 @@ def test_files_of_large_networks_are_compared_on_fewer_test_images(
     chosen = compared(images, macs)
     assert len(np.unique(chosen)) == len(chosen) == few
     assert chosen[0] == 0 and chosen[-1] == images - 1
+
+
+def test_a_file_is_run_on_those_images_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of six test images four: the first, the last, and two between them."""
+    data, seen = load(npz(tmp_path)), list[np.ndarray]()
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        seen.append(images)
+        return np.zeros((len(images), data.task.outputs), dtype=np.float32)
+
+    monkeypatch.setattr(handover, "COMPARED", (4, 10))
+    monkeypatch.setattr(handover.formats, "read", lambda path, loads: predict)
+    (tmp_path / "model.onnx").touch()
+    found = handover.written(tmp_path, {"model.onnx": 0.0}, data, lambda path: nn.Identity(), 1e12)
+    assert found["model.onnx"]["test_images"] == 4
+    whole = np.concatenate([handover.in_floats(x) for x, _ in data.batches("test", 256)])
+    assert np.array_equal(np.concatenate(seen), whole[[0, 2, 3, 5]])

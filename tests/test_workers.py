@@ -266,6 +266,7 @@ def test_what_is_done_without_the_workers_that_were_asked_for_is_said(
         "in this process alone: workers share that time" in answer(*estimate, "--parallel", 2).out
     )
     capsys.readouterr()
+    assert not working.asked(SearchSettings(table="t.npz", parallel=2))
     for settings in ({}, {"parallel": 1}, {"parallel": 2}, {"ray": "10.0.0.1:6379"}):
         assert remote.retrained(run, [(0, 0, 0)], dict(settings)) == settings
         said = "one network is trained in this process" in capsys.readouterr().out

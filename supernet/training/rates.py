@@ -38,10 +38,11 @@ class Powers:
     to that of its largest.
     """
 
-    def __init__(self, params: Callable[[Arch], float], ends: tuple[Arch, Arch],
-                 smallest: float, largest: float) -> None:  # fmt: skip
-        self.params, self.powers = params, (smallest, largest)
-        self.logs = tuple(np.log(params(arch)) for arch in ends)
+    def __init__(
+        self, params: Callable[[Arch], float], sizes: Sequence[float], powers: Sequence[float]
+    ) -> None:
+        """sizes, powers: parameters and power of the smallest path, then of the largest."""
+        self.params, self.logs, self.powers = params, np.log(sizes), powers
 
     def __call__(self, arch: Arch, left: float) -> float:
         power = float(np.interp(np.log(self.params(arch)), self.logs, self.powers))
@@ -53,12 +54,13 @@ class Powers:
         from lanas.solve import cheapest
         from supernet.score.counted import of_supernet, on_meta
 
-        smallest, largest = read(text)
         space, cost = net.space, of_supernet(on_meta(net), net.spec.inputs)["params"]
-        found = (cheapest(space, [sign], lambda arch: True) for sign in (cost, -cost))
-        ends = tuple(arch for arch in found if arch is not None)
-        return cls(lambda arch: float(cost(space, np.array([arch]))[0]), (ends[0], ends[1]),
-                   smallest, largest)  # fmt: skip
+
+        def params(arch: Arch) -> float:
+            return float(cost(space, np.array([arch]))[0])
+
+        ends = [cheapest(space, [each], lambda arch: True) for each in (cost, -cost)]
+        return cls(params, [params(arch) for arch in ends if arch is not None], read(text))
 
 
 def read(text: str) -> tuple[float, float]:
