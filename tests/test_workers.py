@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,11 +83,18 @@ def test_workers_die_the_log_has_every_trial_once_and_replays(pool: Pool, tmp_pa
     workers = pool.workers(hands.toy, [deadly], 0.02, b"12345")
     log = toys.opened(tmp_path)
 
+    killed = set[int]()
+
     def told(trial: object) -> None:
-        if len(log) == 10:
-            os.kill(int(log.trials[-1].measured["pid"]), signal.SIGKILL)
+        """Trap: the process of a result may have ended by the deadly one since."""
+        process = int(log.trials[-1].measured.get("pid", 0))
+        if len(log) >= 10 and process and not killed:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+                killed.add(process)
 
     search(hands.lanas(), log, workers, 24, parallel=pool.share.ahead, told=told, say=lines.append)
+    assert killed
     assert len(log) == 24 and {trial.measured.get("bytes", 5.0) for trial in log.trials} == {5.0}
     failures = {trial.arch: trial.error for trial in log.trials if trial.error}
     assert failures == {deadly: "WorkerDied: its process ended"}
