@@ -295,7 +295,8 @@ def arguments() -> argparse.Namespace:
     p.add_argument("--spaces", nargs="+", default=list(TABLES), choices=TABLES)
     p.add_argument("--strategies", nargs="+", default=list(STRATEGIES), choices=STRATEGIES)
     p.add_argument("--lengths", nargs="+", type=int, default=[60], help="passes of one path")
-    p.add_argument("--seeds", type=int, default=1)
+    p.add_argument("--seeds", type=int, default=1, help="number of seeds")
+    p.add_argument("--first", type=int, default=0, help="the first seed")
     p.add_argument("--scorings", nargs="+", default=list(SCORINGS), choices=SCORINGS)
     p.add_argument("--random", type=int, default=200, help="random networks that are scored")
     p.add_argument("--top", type=int, default=100, help="networks of the top tenth")
@@ -330,7 +331,7 @@ def main() -> None:
     args.images = (args.images or unpacked(args)).resolve()
     results = []
     samples = {s: Sample.draw(s, args.tables, args.random, args.top) for s in args.spaces}
-    for seed in range(args.seeds):
+    for seed in range(args.first, args.first + args.seeds):
         for length in sorted(args.lengths):
             for space in args.spaces:
                 for strategy in args.strategies:
