@@ -5,10 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from lanas.errors import UserError
 from lanas.space import Arch, as_tuples
+from supernet.layers.operations import DropPath
 from supernet.network import NetworkSpec, Supernet, extract, inherited
 from supernet.spaces import build, names
 from tests.families import TINY
@@ -146,8 +148,41 @@ def test_what_a_training_may_add() -> None:
         name: build(NetworkSpec(name, (3, 16, 16), 5, **TINY[name])).training_extras()
         for name in TINY
     }
-    nothing: frozenset[str] = frozenset()
-    assert extras == dict.fromkeys(TINY, nothing) | {"nasnet": {"auxiliary", "drop_path"}}
+    dropping = {name: {"drop_path"} for name in ("macro", "mbconv", "sizes")}
+    assert extras == {"nb201": set(), "nasnet": {"auxiliary", "drop_path"}, **dropping}
+    assert extras.keys() == TINY.keys()
+
+
+@pytest.mark.parametrize("name", ["macro", "mbconv", "sizes"])
+def test_a_dropped_path_leaves_the_input_of_its_block(name: str) -> None:
+    """Where the shape stays: of most samples, in training alone."""
+    net = tiny(name)
+    arch = tuple(int(options) - 1 for options in net.space.options)
+    blocks = [
+        (module, drop)
+        for module in net.modules()
+        for drop in module.children()
+        if isinstance(drop, DropPath)
+    ]
+    assert blocks
+    ran = 0
+    for block, drop in blocks:
+        seen: list[tuple[Tensor, Tensor]] = []
+        hook = block.register_forward_hook(
+            lambda _, given, out, seen=seen: seen.append((given[0], out))
+        )
+        drop.generator = torch.Generator().manual_seed(1)
+        x = torch.randn(64, 3, 16, 16)
+        for training, rate in ((True, 0.5), (True, 0.0), (False, 0.5)):
+            drop.rate = rate
+            net.train(training)(x, arch)
+        hook.remove()
+        drop.rate = 0.0
+        if seen:
+            ran += 1
+            left = [int((a == b).flatten(1).all(1).sum()) for a, b in seen]
+            assert 10 < left[0] < 54 and left[1:] == [0, 0], "odds of a false alarm: under 1e-7"
+    assert ran
 
 
 def test_a_family_without_an_auxiliary_head_says_so() -> None:

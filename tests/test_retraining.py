@@ -112,7 +112,7 @@ def test_a_stopped_retraining_is_the_undisturbed_one(
     ("flags", "message"),
     [
         (["--auxiliary"], "--auxiliary: networks of nb201 have no auxiliary head, those of nasnet"),
-        (["--drop-path", 0.2], "--drop-path 0.2: networks of nb201 have no path to drop, those of"),
+        (["--drop-path", 0.2], "--drop-path 0.2: networks of nb201 have no path to drop"),
         (["--drop-path", 1.0], "'1.0' given, allowed are numbers, 0 or more, less than 1"),
     ],
 )

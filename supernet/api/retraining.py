@@ -329,8 +329,8 @@ def check_extras(args: RetrainSettings, net: "Supernet") -> None:
     there = net.training_extras()
     if args.drop_path and "drop_path" not in there:
         raise UserError(
-            f"--drop-path {args.drop_path}: networks of {net.space.name} have no path to drop, "
-            "those of nasnet have; leave it out"
+            f"--drop-path {args.drop_path}: networks of {net.space.name} have no path to "
+            "drop (module DropPath); leave it out"
         )
     if args.auxiliary and "auxiliary" not in there:
         raise UserError(

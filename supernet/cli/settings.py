@@ -337,7 +337,7 @@ class RetrainSettings(
     """trainings of each network, seeds one apart, each in a folder of its own; result.json of the
     first says mean and deviation"""
     drop_path: Annotated[float, AtLeast(0, below=1)] = 0.0
-    """share of samples in which a path is dropped, at the end; it rises from 0"""
+    """share of samples in which a path is dropped, at the end; it rises from 0; not for nb201"""
     auxiliary: bool = False
     """train a second classifier behind an earlier cell too; it is not handed over"""
 

@@ -124,21 +124,24 @@ class DropPath(nn.Module):
 class MBConv(nn.Sequential):
     """Inverted residual block (MobileNetV2, arXiv 1801.04381): expand, depthwise, project.
 
-    No activation after the projection; the input is added where the shape stays the same.
+    No activation after the projection; the input is added where the shape stays the same, and the
+    rest is then a path that may be dropped.
     """
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, expansion: int, stride: int = 1
     ) -> None:
         hidden = inputs * expansion
+        residual = stride == 1 and inputs == outputs
         super().__init__(
             *conv_bn(inputs, hidden, 1),
             nn.ReLU(),
             *conv_bn(hidden, hidden, kernel, stride, groups=hidden),
             nn.ReLU(),
             *conv_bn(hidden, outputs, 1),
+            *([DropPath()] if residual else []),
         )
-        self.residual = stride == 1 and inputs == outputs
+        self.residual = residual
 
     def forward(self, x: Tensor) -> Tensor:
         out = x

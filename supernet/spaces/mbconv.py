@@ -21,6 +21,7 @@ from lanas.space import Arch, Choice, Space
 from supernet import network
 from supernet.export.formats import to_timm
 from supernet.layers.elastic import ElasticBatchNorm2d, ElasticConv2d
+from supernet.layers.operations import DropPath
 from supernet.network import NetworkSpec, Predict
 
 KERNELS, EXPANSIONS = (3, 5, 7), (3, 4, 6)
@@ -94,10 +95,11 @@ class DepthwiseSeparable(nn.Module):
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv_pw = nn.Conv2d(channels, channels, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
+        self.drop_path = DropPath()
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.bn2(self.conv_pw(F.relu(self.bn1(self.conv_dw(x)))))
-        return x + out
+        return x + cast(Tensor, self.drop_path(out))
 
 
 class InvertedResidual(nn.Module):
@@ -127,14 +129,14 @@ class InvertedResidual(nn.Module):
         self.conv_pwl = ElasticConv2d(hidden, outputs)
         self.bn3 = nn.BatchNorm2d(outputs)
         self.activation = ACTIVATIONS[activation]
-        self.residual = stride == 1 and inputs == outputs
+        self.drop_path = DropPath() if stride == 1 and inputs == outputs else None
 
     def forward(self, x: Tensor, option: int) -> Tensor:
         kernel, expansion = self.blocks[option]
         wide = self.activation(self.bn1(self.conv_pw(x, x.shape[1] * expansion)))
         wide = self.se(self.activation(self.bn2(self.conv_dw(wide, kernel=kernel))))
         out: Tensor = self.bn3(self.conv_pwl(wide))
-        return x + out if self.residual else out
+        return out if self.drop_path is None else x + cast(Tensor, self.drop_path(out))
 
 
 class ConvNormActivation(nn.Module):

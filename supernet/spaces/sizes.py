@@ -17,6 +17,7 @@ from lanas.errors import UserError
 from lanas.space import Arch, Choice, Space
 from supernet import network
 from supernet.layers.elastic import ElasticBatchNorm2d, ElasticConv2d, ElasticLinear
+from supernet.layers.operations import DropPath
 from supernet.network import NetworkSpec
 
 CHANNELS = tuple(range(8, 65, 8))
@@ -81,12 +82,13 @@ class Cell(nn.Module):
         self.edges = nn.ModuleList(Block(first, out) for first in (most, most, out, out, out))
         changes = any(a != b for a in inputs for b in outputs)
         self.skip = Block(most, out, 1, active=False) if changes else None
+        self.drop_path = DropPath()
 
     def forward(self, x: Tensor, width: int) -> Tensor:
         edges = iter(self.edges)
         one = next(edges)(x, width)
         two = next(edges)(x, width) + next(edges)(one, width)
-        out: Tensor = next(edges)(one, width) + next(edges)(two, width)
+        out: Tensor = self.drop_path(next(edges)(one, width) + next(edges)(two, width))
         if x.shape[1] == width:
             return x + out
         assert self.skip is not None

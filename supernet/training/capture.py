@@ -162,7 +162,7 @@ class Part:
             return tuple(outputs)
 
         recorder = place.recorder
-        draws = any(isinstance(inner, DropPath) for inner in module.modules())
+        draws = any(isinstance(m, DropPath) and m.generator is not None for m in module.modules())
         with torch.enable_grad():
             self.forward, made = recorder.record(forward, place.pool, draws)
         self.grads = [place.buffer(y.detach(), f"grad{i}") for i, y in enumerate(outputs)]
