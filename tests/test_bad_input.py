@@ -50,6 +50,19 @@ def test_no_trained_supernet(run: Path, script: str) -> None:
     refused(script, run, says=("no trained supernet", f"train_supernet.py {run}"), untouched=run)
 
 
+@pytest.mark.parametrize("more", [(), ("--estimate",)])
+def test_labels_of_pixels(tmp_path: Path, more: tuple[str, ...]) -> None:
+    """There is a task for them, and no family of networks yet."""
+    rng, file, arrays = np.random.default_rng(0), tmp_path / "pixels.npz", {}
+    for split in ("train", "test"):
+        arrays[f"x_{split}"] = rng.integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)
+        arrays[f"y_{split}"] = rng.integers(0, 3, (20, 8, 8))
+    np.savez(file, **arrays)
+    says = ("pixels.npz has a label for each pixel", "y_train, y_test of [n]")
+    flags = ("--data", file, *TINY, *more)
+    refused("train_supernet", tmp_path / "run", *flags, says=says, untouched=tmp_path)
+
+
 def test_other_settings(trained: Path) -> None:
     """All that differ are named, with both values; whatever comes on the command line last."""
     flags = ("--width", 8, "--lr", 0.1, "--data", "mnist")

@@ -19,7 +19,6 @@ from supernet.kept import settled
 from supernet.process import undisturbed
 from supernet.progress import duration
 from supernet.run import Run
-from supernet.spaces import resolve
 
 if TYPE_CHECKING:
     from supernet.api.searching import Prepared
@@ -80,7 +79,7 @@ def estimate(
 
 
 def _train(path: Path, values: dict[str, Any]) -> Estimate:
-    from supernet.api.training import APART, settings_and_config
+    from supernet.api.training import APART, settings_and_config, specified
 
     config = values.pop("config", None)
     recipe = [read_recipe(Path(config), TrainSettings)] if config else []
@@ -95,9 +94,7 @@ def _train(path: Path, values: dict[str, Any]) -> Estimate:
     from supernet import spaces
 
     data = common.load_data(run, device, args.workers)
-    sizes = (args.width, args.depth, args.options)
-    spec = spaces.specify(resolve(args.space), data.shape, data.task.outputs, *sizes)
-    spaces.check_inputs(spec)
+    spec = specified(args, data)
     module = common.training(spaces.build(spec).to(device), data, args, "train")
     return _of_training(module, device, path, path / "supernet", 1)
 

@@ -96,9 +96,7 @@ def _train(run: Run, args: TrainSettings, defaults: dict[str, Any]) -> None:
         common.say(kept)
 
     # -- supernet --
-    size = (args.width, args.depth, args.options)
-    spec = spaces.specify(args.space, data.shape, data.task.outputs, *size)
-    spaces.check_inputs(spec)
+    spec = specified(args, data)
     torch.manual_seed(args.seed)
     net = spaces.build(spec).to(device)
     initialise(net, args.init)
@@ -124,6 +122,22 @@ def _train(run: Run, args: TrainSettings, defaults: dict[str, Any]) -> None:
         with recorded(run, "train_supernet", seed=args.seed, **where):
             fit(module, run.training, device=device, capture=args.capture)
             save_weights(net, run.weights)
+
+
+def specified(args: TrainSettings, data: "Data") -> "NetworkSpec":
+    """What the supernet is built from; UserError where its networks cannot learn this data."""
+    from supernet import spaces
+
+    if data.task.by_pixel:
+        raise UserError(
+            f"{data.name} has a label for each pixel ({data.task.name}): networks of a space give "
+            "one answer an image; needed are targets y_train, y_test of [n] or, as floats, [n, "
+            "values]"
+        )
+    size = (args.width, args.depth, args.options)
+    spec = spaces.specify(args.space, data.shape, data.task.outputs, *size)
+    spaces.check_inputs(spec)
+    return spec
 
 
 def _keep(run: Run, net: "Supernet", data: "Data", args: TrainSettings) -> None:

@@ -43,6 +43,7 @@ class Task(ABC):
     smooth in the output, so that fewer samples tell networks apart. augmented: whether targets
     stay right where an image is shifted by a little or mirrored. outside: of targets that are maps
     of the image's size, the value beyond its border; they are shifted and mirrored as their image.
+    by_pixel: whether a network has to answer for each pixel, which no family does yet.
     input_name, output_name: in exported files.
     """
 
@@ -53,6 +54,7 @@ class Task(ABC):
     augmented: ClassVar[bool] = True
     input_name: ClassVar[str] = "images"
     output_name: ClassVar[str] = "output"
+    by_pixel: ClassVar[bool] = False
     outside: int | None = None
 
     @property
@@ -252,6 +254,7 @@ class DenseClassification(Task):
     metric: ClassVar[str] = "miou"
     soft: ClassVar[str] = "soft"
     output_name: ClassVar[str] = "logits"
+    by_pixel: ClassVar[bool] = True
 
     @property
     def outputs(self) -> int:
