@@ -55,7 +55,7 @@ def search(command: Command) -> None:
     from supernet.report.tables import failures, meant, result_table, show
 
     show(result_table(found.optimiser, found.trials, over=found.over))
-    lines = [meant(found.score), failures(found.trials), *found.notes]
+    lines = [in_words(found), meant(found.score), failures(found.trials), *found.notes]
     for line in [*lines, *found.optimiser.in_words(3)]:
         if line:
             say(line)
@@ -65,6 +65,14 @@ def search(command: Command) -> None:
         say(found.checked.correction.sentence)
     after = "" if command.given.get("table") else f"; next: {retraining(command)}"
     say(f"trials: {found.folder.trials}{after}")
+
+
+def in_words(found: supernet.Found) -> str | None:
+    """The best trial with the names of its options; None where no trial has a score."""
+    if not found.ranking:
+        return None
+    best = found.ranking[0]
+    return f"trial {best.number}: {found.space.words(best.trial.arch).replace(',', ', ')}"
 
 
 def retraining(command: Command) -> str:

@@ -286,7 +286,8 @@ def test_a_table_keeps_its_numbers_in_a_narrow_terminal(
     from supernet.report.tables import ranking_table, show
 
     measured = {"accuracy": 0.98765, "soft": 0.87654, "loss": 1.23456, "macs": 123.456e6}
-    measured |= {"params": 1234.567e3, "memory": 2.0**22}
+    measured |= {"params": 234.567e3, "memory": 2.0**22, "latency": 0.1234}
+    measured |= {"measured_latency": 0.1238}
     rows = [Row(100, Trial((1, 2, 0, 4, 3, 2) * 4, measured), 0.98765)]
     for width in (40, 80):
         monkeypatch.setenv("COLUMNS", str(width))
@@ -294,6 +295,6 @@ def test_a_table_keeps_its_numbers_in_a_narrow_terminal(
         show(ranking_table(rows, make("accuracy"), 120))
         lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
         assert all(len(line) <= 80 for line in lines), lines
-        for words in ("98.77", "87.65", "1.235", "123.456", "1234.567", "4.000", "100"):
+        for words in ("98.77", "87.65", "1.235", "123.456", "234.567", "4.000", "0.123", "100"):
             assert any(words in line for line in lines), (width, words, lines)
         assert not any("…" in line for line in lines)

@@ -49,8 +49,8 @@ def test_the_score_comes_first_and_no_measurement_twice(
     assert list(found)[:2] == ["trial", head] and found[head] == best
     metrics = {"val %", "soft %", "rmse"} - {head}
     assert set(found) == {"trial", head, "MMACs", "MiB", "architecture", *metrics}
-    again = cells(ranking_table(ranked(TRIALS, score), score, len(TRIALS)))
-    assert again.pop("architecture") != found.pop("architecture") and again == found
+    assert set(found["architecture"]) == {"0-1", "1-1"}, "one line a trial, whatever its words"
+    assert cells(ranking_table(ranked(TRIALS, score), score, len(TRIALS))) == found
 
 
 def test_a_table_in_units_of_its_own() -> None:

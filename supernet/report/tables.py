@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -75,7 +75,7 @@ def result_table(
     over: frozenset[Arch] = frozenset(),
     most: int = 10,
 ) -> Table:
-    """The best trials in words, with scores and what was measured; or the Pareto front.
+    """The best trials with scores and what was measured, by their indices; or the Pareto front.
 
     optimiser: it was told these trials; what it maximises is the score. metrics: how measurements
     are printed that are no costs. over: architectures that are left out, since they exceed a budget
@@ -99,7 +99,7 @@ def result_table(
         title += f", {most} shown" if points.shape[1] > 1 else ""
     scores = optimiser.history.scores
     rows = [Row(i, trials[i], float(scores[i])) for i in order]
-    return _table(title, rows, score, optimiser.space.words, metrics)
+    return _table(title, rows, score, metrics)
 
 
 def ranking_table(
@@ -112,16 +112,10 @@ def ranking_table(
 ) -> Table:
     """The best of a ranking of so many trials by any score; architectures by their indices."""
     title = f"best {min(most, len(rows))} of {trials} trials by {score}"
-    return _table(title, rows[:most], score, arch_id, metrics)
+    return _table(title, rows[:most], score, metrics)
 
 
-def _table(
-    title: str,
-    rows: Sequence[Row],
-    score: Score,
-    words: Callable[[Arch], str],
-    metrics: Mapping[str, Shown],
-) -> Table:
+def _table(title: str, rows: Sequence[Row], score: Score, metrics: Mapping[str, Shown]) -> Table:
     """A line a trial: number, score, what was measured beside it, and the architecture."""
     table = Table(title=Text(plain(title)))
     same = [] if score.corrected else [score.name]
@@ -135,9 +129,7 @@ def _table(
     for row in rows:
         measured = row.trial.measured
         cells = [column(measured.get(name)) for name, column in zip(names, columns, strict=True)]
-        said = words(row.trial.arch).replace(",", ", ")
-        # as Text: words such as mb[e6] are no markup
-        table.add_row(str(row.number), own(row.score), *cells, Text(plain(said)))
+        table.add_row(str(row.number), own(row.score), *cells, arch_id(row.trial.arch))
     return table
 
 
@@ -260,8 +252,19 @@ FOLDED = 14  # columns that a text which may be folded has at least
 
 
 def show(table: Table) -> None:
-    """Print a table; in a terminal that is too narrow for its numbers it is wider than that."""
+    """Print a table: without its spaces in a terminal that is too narrow for them.
+
+    Where that is too narrow for the numbers, too, the table is wider than the terminal.
+    """
     shown_on = console()
+    if _needed(table, shown_on) > shown_on.width:
+        table.padding, table.show_edge = 0, False
+    shown_on.width = max(shown_on.width, _needed(table, shown_on))
+    shown_on.print(table)
+
+
+def _needed(table: Table, shown_on: Console) -> int:
+    """Columns of a terminal that a table takes at least, what may be folded at FOLDED."""
     folded = [column for column in table.columns if column.overflow == "fold"]
     for column in folded:
         column.max_width = FOLDED
@@ -269,8 +272,7 @@ def show(table: Table) -> None:
     needed = Measurement.get(shown_on, anywhere, table).minimum
     for column in folded:
         column.max_width = None
-    shown_on.width = max(shown_on.width, needed)
-    shown_on.print(table)
+    return needed
 
 
 class Line:
