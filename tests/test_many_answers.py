@@ -139,6 +139,15 @@ def test_what_a_budget_leaves_of_a_listed_space_is_exact() -> None:
     assert str(found) == "budget: macs at most 2, of 0 to 6; inside are 10 of 27 networks, 37.0 %"
 
 
+@pytest.mark.parametrize("space", [SMALL, LARGE])
+def test_a_budget_that_leaves_nothing_out_says_so(space: Space) -> None:
+    """In a space that is drawn from, too: the largest cost is exact there."""
+    most = 2 * len(space.choices)
+    found = left(space, [Budget(steps(space), most)])
+    assert str(found).endswith(f"at most {most}, of 0 to {most}; inside are all networks")
+    assert "all networks" not in str(left(space, [Budget(steps(space), most - 1)]))
+
+
 def test_what_a_budget_leaves_of_a_large_space_is_drawn() -> None:
     """The ends are exact; the share of sums up to 20 of 20 choices is 0.5545, a draw of 10,000."""
     found = left(LARGE, [Budget(steps(LARGE), 20)])
@@ -158,7 +167,9 @@ def test_what_is_no_sum_is_counted_of_some() -> None:
     found = left(LARGE, [], [limit])
     assert (found.total, found.drawn) == (300, True)
     assert abs(found.inside / 300 - 1 / 3) < 0.14  # 5 standard deviations
-    assert str(found).startswith("budget: memory at most 500 bytes, of about 100 to 900; inside")
+    assert str(found).startswith(
+        "budget: memory at most 500 bytes, of about 100 to 900 bytes; inside"
+    )
     unknown = Limit("latency", "ms", lambda archs: np.where(archs[:, 0] == 0, np.nan, 4.5), 5.0)
     some = left(SMALL, [], [unknown])
     assert (some.inside, some.total, some.drawn) == (18, 27, False)

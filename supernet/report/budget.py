@@ -46,7 +46,12 @@ class Range:
         unit = f" {self.unit}" if self.unit in ("ms", "mJ", "bytes") else ""
         about = "" if self.exact else "about "
         ends = f"{number(self.low)} to {number(self.high)}"
-        return f"{self.name} at most {number(self.most)}{unit}, of {about}{ends}"
+        return f"{self.name} at most {number(self.most)}{unit}, of {about}{ends}{unit}"
+
+    @property
+    def free(self) -> bool:
+        """True if the budget is known to leave no network out."""
+        return self.exact and self.high <= self.most
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,8 @@ class Left:
         if self.drawn:  # the interval is Wilson's, at 95 percent
             ends = " to ".join(map(percent, wilson(self.inside, self.total)))
             said = f"{percent(self.inside / self.total)} ({ends}, by {self.total:,} draws)"
+        if self.inside == self.total and all(each.free for each in self.ranges):
+            said = "all networks"
         return f"budget: {'; '.join(map(str, self.ranges))}; inside are {said}"
 
 
