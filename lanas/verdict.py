@@ -57,7 +57,8 @@ class Verdict:
     lacks of the best check. chance: by k, the probability that the best architecture of the search
     is among the k best scored, if scores and truth are as two normals with this tau. more: checks
     that would decide if the difference stays as it is; None where it is decided, or beyond
-    MOST_NAMED. plain: other predictors by name.
+    MOST_NAMED. plain: other predictors by name. alike: how many checks gave one and the same
+    result, the most frequent one.
     """
 
     word: Word
@@ -70,6 +71,7 @@ class Verdict:
     regret: Mapping[int, float] = field(default_factory=dict)
     chance: Mapping[int, float] = field(default_factory=dict)
     more: int | None = None
+    alike: int = 0
 
     @property
     def retrain(self) -> int:
@@ -92,10 +94,11 @@ class Verdict:
                 f"--check {FEWEST} or more would give one"
             )
         rival = self.plain[RIVAL]
+        gap = rival.difference
+        interval = f"{gap.low:.2f} to {gap.high:.2f} at 95 %" if gap.low <= gap.high else "unknown"
         figures = (
-            f"Kendall {self.kendall.value:.2f} against {rival.kendall.value:.2f}, difference "
-            f"{rival.difference.low:.2f} to {rival.difference.high:.2f} at 95 %, "
-            f"{self.checks} checks"
+            f"Kendall {_said(self.kendall)} against {_said(rival.kendall)}, difference "
+            f"{interval}, {self.checks} checks"
         )
         again = "retrain the best (--arch best)"
         if self.retrain > 1:
@@ -105,11 +108,14 @@ class Verdict:
             return f"The scores rank better than MACs ({figures}){among}: {again}"
         if self.word == "worse":
             return f"The scores rank no better than MACs ({figures}): train it longer, or {again}"
+        undecided = f"Whether the scores rank better than MACs is not decided ({figures}): "
+        if 2 * self.alike > self.checks:
+            return (
+                f"{undecided}{self.alike} of the checks gave the same result, so train them "
+                f"longer (--check-epochs); until then {again}"
+            )
         needed = f"more than {MOST_NAMED:,}" if self.more is None else f"about {self.more}"
-        return (
-            f"Whether the scores rank better than MACs is not decided ({figures}): {needed} more "
-            f"checks would, if the difference stays; until then {again}"
-        )
+        return f"{undecided}{needed} more checks would, if the difference stays; until then {again}"
 
     def to_data(self) -> dict[str, Any]:
         """Everything, as JSON has it; None for what is undefined."""
@@ -139,6 +145,10 @@ class Verdict:
             "chance": {str(k): p if p == p else None for k, p in self.chance.items()},  # nan
             "more": self.more,
         }
+
+
+def _said(tau: Interval) -> str:
+    return "unknown" if math.isnan(tau.value) else f"{tau.value:.2f}"
 
 
 def judge(
@@ -192,6 +202,7 @@ def judge(
         {k: regret(s, y, k) for k in PICKS if k <= len(s)},
         dict(zip(picks, chances_of_best(searched, agreement.value, picks, drawn), strict=True)),
         _more(gap, len(s)),
+        int(np.unique(y, return_counts=True)[1].max()),
     )
 
 

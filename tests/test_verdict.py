@@ -96,6 +96,16 @@ def test_under_eight_checks_there_is_none() -> None:
     json.dumps(verdict.to_data(), allow_nan=False)
 
 
+@pytest.mark.parametrize("alike", [8, 9])
+def test_checks_that_learned_nothing_are_to_be_trained_longer(alike: int) -> None:
+    truth = np.full(9, 1 / 3)
+    truth[alike:] += 0.01
+    verdict = judge(np.arange(9.0), truth, {"macs": np.arange(9.0, 0.0, -1.0)})
+    assert verdict.word == "undecided"
+    assert f": {alike} of the checks gave the same result, so train them longer" in verdict.sentence
+    assert "--check-epochs" in verdict.sentence and "nan" not in verdict.sentence
+
+
 def test_the_difference_from_a_predictor_that_is_the_score_itself_is_undecided() -> None:
     rng = np.random.default_rng(0)
     truth = rng.normal(size=30)

@@ -106,12 +106,12 @@ class Trainings:
             f"{self.settings[0].epochs} epochs each (retrain.py takes {longest}); the time is told "
             "after the first"
         )
-        start, metric = time.monotonic(), self.data.task.metric
+        start, task = time.monotonic(), self.data.task
         with recorded(self.run, self.what, device=self.device, seed=self.settings[0].seed):
             for count, ((number, arch), trial) in enumerate(remote.alone(self, left), 1):
                 self.alone.logs[number].append(trial)
                 ahead = (len(left) - count) * (time.monotonic() - start) / count
-                told = trial.error or f"{metric} {trial.measured[metric]:.4f}"
+                told = trial.error or f"{task.metric} {task.shown(trial.measured[task.metric])}"
                 common.say(
                     f"{self.what} {count} of {len(left)}: {told}, {trial.seconds:.1f} s, "
                     f"{ahead:.0f} s left ({arch_id(arch)})"
