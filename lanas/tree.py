@@ -158,7 +158,8 @@ def splits_in_words(tree: Tree, space: Space, count: int, mean: Floats | None = 
 
     mean: [nodes], what to print as a node's worth instead of the mean reward, say its mean score.
 
-        all 60 trials: 31 at 0.9312 have edge4 more conv3x3, less none; ...; the other 29 at 0.8745
+        all 60 trials: the mean score is 0.9312 of 31 and 0.8745 of the other 29; those 31 have
+        edge4 more conv3x3, less none; ...
     """
     mean = tree.reward if mean is None else mean
     lines = []
@@ -166,9 +167,9 @@ def splits_in_words(tree: Tree, space: Space, count: int, mean: Floats | None = 
         good, bad = tree.children[node].tolist()
         reasons = "; ".join(_reasons(tree.weights[node], space))
         lines.append(
-            f"{_name(tree, node)} {tree.trials[node]} trials: "
-            f"{tree.trials[good]} at {mean[good]:.4g} have {reasons}; "
-            f"the other {tree.trials[bad]} at {mean[bad]:.4g}"
+            f"{_name(tree, node)} {tree.trials[node]} trials: the mean score is {mean[good]:.4g} "
+            f"of {tree.trials[good]} and {mean[bad]:.4g} of the other {tree.trials[bad]}; those "
+            f"{tree.trials[good]} have {reasons}"
         )
     return lines
 

@@ -121,7 +121,11 @@ def test_splits_in_words_name_what_decides() -> None:
     lines = splits_in_words(tree, space, 10)
     assert len(lines) == (tree.children[:, 0] >= 0).sum()
     assert len(splits_in_words(tree, space, 1)) == 1
-    assert lines[0].startswith(f"all 200 trials: {tree.trials[1]} at {tree.reward[1]:.4g} have "
-                               "choice4 more c, less a; choice1 more d")  # fmt: skip
+    assert lines[0].startswith(
+        f"all 200 trials: the mean score is {tree.reward[1]:.4g} of {tree.trials[1]} and "
+        f"{tree.reward[2]:.4g} of the other {tree.trials[2]}; those {tree.trials[1]} have choice4 "
+        "more c, less a; choice1 more d"
+    )
     assert any(line.startswith("good ") for line in lines[1:])
-    assert splits_in_words(tree, space, 1, mean=np.array([0.5, 0.75, 0.25]))[0].endswith(" at 0.25")
+    others = splits_in_words(tree, space, 1, mean=np.array([0.5, 0.75, 0.25]))[0]
+    assert "is 0.75 of" in others and "and 0.25 of the other" in others

@@ -302,6 +302,8 @@ def measure_reported(
             for i in reported(log.trials, optimiser, score, over)
             if any(each.own_name not in log.trials[i].measured for each in told)
         ]
+        if not left:
+            break
         with Progress("measuring", len(left), state="what is reported") as line:
             new = [_measure(told, log, i, line, count) for count, i in enumerate(left, 1)]
         over = over_budget(log.trials, limits)
