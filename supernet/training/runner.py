@@ -94,9 +94,11 @@ class LastCheckpoint(ModelCheckpoint):
         self.saved = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        last = trainer.current_epoch + 1 == trainer.max_epochs
         now = time.monotonic()
-        if last or module.device.type == "cpu" or now - self.saved >= EVERY:
+        due = module.device.type == "cpu" or now - self.saved >= EVERY
+        due = due or trainer.current_epoch + 1 == trainer.max_epochs
+        # Clocks of several processes differ, and all of them wait where one writes.
+        if trainer.strategy.reduce_boolean_decision(due, all=False):
             super().on_train_epoch_end(trainer, module)
             self.saved = now
 
