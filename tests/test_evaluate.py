@@ -1,5 +1,7 @@
 """Scores with inherited weights: statistics of the path alone, the val split alone."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lanas.errors import Unavailable, UserError
-from lanas.space import Choice, Space, as_tuples
+from lanas.space import Arch, Choice, Space, as_tuples
 from supernet.data.metrics import Average
 from supernet.data.sets import Data, load
 from supernet.data.tasks import Classification
@@ -227,3 +229,31 @@ def test_a_fault_of_the_architecture_is_a_failed_trial_with_its_traceback(
     assert trial.error == f"{type(error).__name__}: {error}"
     assert trial.traceback is not None and "in raises" in trial.traceback
     assert trial.measured["macs"] > 0
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError(), RuntimeError("MPS out of memory")])
+def test_what_ran_out_of_memory_is_let_go_of(
+    net: Supernet, data: Data, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trap: the traceback of the failure held the activations while others were scored.
+
+    Before it fails smaller batches are tried, also where torch has no class for it.
+    """
+    evaluator, held, sizes = SupernetEvaluator(net, data, {}, images=0), [], []
+    evaluator._divide(1024)
+    evaluator.given = False
+
+    def greedy(self: Supernet, x: Tensor, arch: Arch) -> Tensor:
+        activation = x + 1
+        held.append(weakref.ref(activation))
+        sizes.append(len(x))
+        raise error
+
+    monkeypatch.setattr(type(net), "forward", greedy)
+    gc.disable()  # which would find it sooner or later
+    try:
+        (trial,) = evaluator([(1,) * 6])
+        assert trial.error and [activation() for activation in held] == [None] * len(held)
+    finally:
+        gc.enable()
+    assert sizes == [min(size, len(data.splits["val"])) for size in (1024, 512, 256)]

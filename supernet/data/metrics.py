@@ -68,6 +68,11 @@ class MeanIoU(Metric):
         return (both / either.clamp(min=1)).sum() / seen.sum()
 
 
+def home(device: torch.device) -> torch.device:
+    """Where the metrics of a device are counted: in float64, which not every kind of GPU has."""
+    return device if device.type in ("cpu", "cuda") else torch.device("cpu")
+
+
 def computed(metrics: dict[str, Metric]) -> dict[str, float]:
     """The value of each metric, by name; waits for the device once."""
     values = torch.stack([metric.compute().double() for metric in metrics.values()]).tolist()

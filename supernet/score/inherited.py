@@ -1,6 +1,7 @@
 """Scores with inherited weights: batch norm recalibrated along the path, then the metric on val."""
 
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
@@ -14,7 +15,7 @@ from lanas.costs import Cost
 from lanas.errors import Unavailable, UserError, one_line
 from lanas.space import Arch
 from lanas.trials import Trial, failed, finite
-from supernet.data.metrics import computed
+from supernet.data.metrics import computed, home
 from supernet.data.sets import Batches, Data
 from supernet.network import Supernet
 from supernet.score.calibration import Undisturbed, calibration_batches
@@ -87,6 +88,7 @@ class SupernetEvaluator:
             metrics = self._started(arch)
         except Exception as error:  # one architecture that fails must not stop the search
             metrics = error
+            traceback.clear_frames(error.__traceback__)  # they hold what the network has computed
         return _Begun(arch, metrics, time.perf_counter() - start)
 
     def _end(self, begun: "_Begun") -> Trial:
@@ -102,7 +104,7 @@ class SupernetEvaluator:
         except Exception as error:
             if unavailable(error):
                 raise Unavailable(f"scoring stopped: {one_line(error)}") from error
-            torch.cuda.empty_cache()  # where it ran out of memory; nothing without a GPU
+            torch.accelerator.empty_cache()  # where it ran out of memory; nothing without a GPU
             return failed(arch, error, time.perf_counter() - start, measured)
         return finite(Trial(arch, measured, time.perf_counter() - start))
 
@@ -115,10 +117,10 @@ class SupernetEvaluator:
         while True:
             try:
                 return self._metrics(arch)
-            except torch.OutOfMemoryError:
-                if self.given or self.batch <= BATCH:
+            except RuntimeError as error:
+                if not ran_out(error) or self.given or self.batch <= BATCH:
                     raise
-            torch.cuda.empty_cache()
+            torch.accelerator.empty_cache()
             self._divide(max(self.batch // 2, BATCH))
 
     @torch.inference_mode()
@@ -154,11 +156,16 @@ def unavailable(error: Exception) -> bool:
     Data raise OSError or, where an image cannot be read, UserError; a worker that decodes and was
     killed is only known by its message. A device that ran out of memory did so by the architecture.
     """
-    if isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error):
+    if ran_out(error):
         return False
     if isinstance(error, (OSError, UserError, torch.AcceleratorError)):
         return True
     return "DataLoader worker" in str(error) or "CUDA error" in str(error)
+
+
+def ran_out(error: Exception) -> bool:
+    """Whether a device had too little memory, which is not of one class on all of them."""
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error)
 
 
 def score(predict: Callable[[Tensor], Tensor], batches: Batches, data: Data) -> dict[str, float]:
@@ -172,11 +179,10 @@ def score(predict: Callable[[Tensor], Tensor], batches: Batches, data: Data) -> 
 @torch.inference_mode()
 def measure(predict: Callable[[Tensor], Tensor], batches: Batches, data: Data) -> dict[str, Metric]:
     """As `score`, before it waits for the device: metrics that have seen all of `batches`."""
-    # Metrics count in float64, which Apple's GPUs do not have.
-    home = torch.device("cpu") if data.device.type == "mps" else data.device
-    metrics = {name: metric.to(home) for name, metric in data.task.metrics().items()}
+    there = home(data.device)
+    metrics = {name: metric.to(there) for name, metric in data.task.metrics().items()}
     for x, target in batches:
-        output = predict(data.normalise(x)).to(home)
+        output = predict(data.normalise(x)).to(there)
         for metric in metrics.values():
-            metric.update(output, target.to(home))
+            metric.update(output, target.to(there))
     return metrics
