@@ -1,7 +1,7 @@
 """Parts of a training step that are captured: the same training as without, on fixed memory."""
 
 import copy
-from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,9 +16,8 @@ from lanas.space import as_tuples
 from supernet.data.sets import Data, load
 from supernet.network import NetworkSpec, extract
 from supernet.spaces import build
-from supernet.training import steps
 from supernet.training.capture import Capture, parts
-from supernet.training.graphs import Again
+from supernet.training.graphs import Again, Graphs
 from supernet.training.loop import Training, fit
 from supernet.training.settings import TrainingSettings
 from supernet.training.strategies import Fair, Sandwich, Single, Strategy, Uniform
@@ -262,6 +261,61 @@ def test_classes_that_nobody_knows_are_not_captured() -> None:
     assert [part for part, _ in parts(net)] == [block]
 
 
+def test_a_part_that_stands_in_two_places_is_one() -> None:
+    block = nn.Sequential(nn.Conv2d(2, 2, 1), nn.ReLU())
+    net = nn.ModuleList([nn.ModuleDict({"a": block}), nn.ModuleDict({"b": block})])
+    capture = Capture(net, Again())
+    capture.install()
+    for _ in range(3):
+        capture.begin()
+        capture.path()
+        net[1]["b"](net[0]["a"](torch.ones(1, 2, 4, 4))).sum().backward()  # type: ignore[index]
+    assert capture.count == 2  # it runs twice in a pass
+    capture.remove()
+    assert "forward" not in vars(block)
+
+
+def test_arguments_that_are_no_plain_values_are_not_captured() -> None:
+    """Trap: a list ended the training; a tensor in a tuple would be another key every time."""
+
+    class Scaled(nn.Sequential):
+        def forward(self, x: Tensor, scales: Any) -> Tensor:
+            out: Tensor = super().forward(x)
+            return out * scales[0]
+
+    Scaled.__module__ = "torch.nn.mine"
+    for scales, captured in (([2.0], 0), ((torch.ones(()),), 0), ((2.0,), 1)):
+        net = nn.ModuleList([Scaled(nn.Conv2d(2, 2, 1), nn.ReLU())])
+        capture = Capture(net, Again())
+        capture.install()
+        for _ in range(3):
+            capture.begin()
+            capture.path()
+            net[0](torch.ones(1, 2, 4, 4), scales).sum().backward()
+        assert capture.count == captured
+
+
+def test_a_capture_leaves_other_threads_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as the one that pins images of a folder: by default what it does ends the capture."""
+    begun = {}
+
+    class Graph:
+        replay = capture_end = lambda self: None
+
+        def capture_begin(self, pool: Any, capture_error_mode: str = "global") -> None:
+            begun[pool] = capture_error_mode
+
+    stream = SimpleNamespace(wait_stream=lambda other: None)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "stream", nullcontext)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 0)
+    graphs = object.__new__(Graphs)  # without a device
+    graphs.__dict__ |= {"device": None, "generators": (), "stream": stream, "bytes": 0, "most": 1}
+    graphs.record(lambda: (torch.ones(1),), "pool")
+    assert begun == {"pool": "thread_local"}
+
+
 # -- what a training does beside -----------------------------------------------------------------
 
 
@@ -290,32 +344,25 @@ def test_out_of_memory_says_which_batch_fits(
         fit(module, tmp_path, device="cpu")
 
 
-@pytest.mark.parametrize(
-    ("opt", "settings"),
-    [("sgd", {"momentum": 0.9, "nesterov": True}), ("sgd", {"momentum": 0.5}), ("sgd", {}),
-     ("adamw", {}), ("adam", {}), ("rmsprop", {})],
-    ids=str,
-)  # fmt: skip
-def test_a_hastened_step_is_that_of_the_optimiser(opt: str, settings: dict[str, Any]) -> None:
-    """Two groups, a path that takes some of the weights, and a rate that changes."""
-    kinds: dict[str, Any] = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW,
-                             "adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}  # fmt: skip
-    moved = []
-    for hastened in (False, True):
-        generator = torch.Generator().manual_seed(0)
-        weights = [nn.Parameter(torch.randn(3, 2, generator=generator)) for _ in range(4)]
-        groups = [{"params": weights[:2], "weight_decay": 0.1}, {"params": weights[2:], "lr": 0.2}]
-        made = kinds[opt](groups, lr=0.1, **settings)
-        step = steps.hasten(made) if hastened else made.step
-        for number in range(6):
-            for index, p in enumerate(weights):
-                p.grad = None
-                if (index + number) % 3:
-                    p.grad = torch.randn(3, 2, generator=generator)
-            made.param_groups[0]["lr"] = 0.1 / (1 + number)
-            step()
-        moved.append(torch.stack([p.detach() for p in weights]))
-    assert torch.allclose(*moved, atol=1e-6)
+def test_a_deterministic_training_goes_on_byte_by_byte(data: Data, tmp_path: Path) -> None:
+    """Trap: its gradients are clipped by a norm, summed otherwise where parts are captured."""
+
+    class Stopped(Captured):
+        def on_train_epoch_start(self) -> None:
+            super().on_train_epoch_start()
+            if self.current_epoch == 1:
+                raise InterruptedError
+
+    torch.use_deterministic_algorithms(True)
+    try:
+        straight, _ = trained(Captured, "nb201", data, tmp_path / "straight", uniform, clip=0.1)
+        with pytest.raises(InterruptedError):
+            trained(Stopped, "nb201", data, tmp_path / "stopped", uniform, clip=0.1)
+        other, _ = trained(Captured, "nb201", data, tmp_path / "stopped", uniform, clip=0.1)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    for name, tensor in straight.state_dict().items():
+        assert torch.equal(other.state_dict()[name], tensor), name
 
 
 def test_an_operation_that_is_not_deterministic_is_one_line(
@@ -331,25 +378,3 @@ def test_an_operation_that_is_not_deterministic_is_one_line(
     module = Training(net, data, settings, uniform(net), split="train")
     with pytest.raises(UserError, match=r"^--deterministic: max_pool2d does not .* but you set$"):
         fit(module, tmp_path, device="cpu")
-
-
-def test_the_share_of_waiting_is_that_of_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three batches that take a second each, and a second of work after each."""
-    now = [0.0]
-    monkeypatch.setattr(steps, "time", SimpleNamespace(perf_counter=lambda: now[0]))
-
-    class Slow:
-        def __len__(self) -> int:
-            return 3
-
-        def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-            for _ in range(3):
-                now[0] += 1
-                yield torch.zeros(1), torch.zeros(1)
-
-    stretches = steps.Stretches(Slow())  # type: ignore[arg-type]
-    assert len(stretches) == 1
-    for stretch in stretches:
-        for _ in stretch:
-            now[0] += 3
-    assert stretches.waiting == 0.25

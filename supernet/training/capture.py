@@ -49,7 +49,7 @@ def parts(net: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
     """
     if isinstance(net, Supernet) and (net.space.options == 1).all() and _trusted(net):
         return [(net, net)]
-    return list(_below(net))
+    return list(dict(_below(net)).items())  # one that stands in two places once
 
 
 def _below(module: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
@@ -368,10 +368,14 @@ class _Forward:
         return _Replayed.apply(x, capture.anchor, part)
 
     def _captured(self, given: tuple[Any, ...]) -> bool:
-        """Whether a call is one of those that are captured: in training, of one tensor."""
+        """Whether a call is captured: in training, of one tensor and plain arguments."""
         if not (given and self.module.training and torch.is_grad_enabled()):
             return False
-        if len(given) == 1:
-            return isinstance(given[0], Tensor)
-        first, *others = given
-        return isinstance(first, Tensor) and not any(isinstance(other, Tensor) for other in others)
+        return isinstance(given[0], Tensor) and _plain(given[1:])
+
+
+def _plain(argument: Any) -> bool:
+    """Whether an argument is a number, a text, None or a tuple of such: known by its value."""
+    if isinstance(argument, tuple):
+        return all(map(_plain, argument))
+    return argument is None or isinstance(argument, int | float | str)

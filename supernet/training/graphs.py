@@ -74,7 +74,9 @@ class Graphs:
             graph.register_generator_state(generator)
         self.stream.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(self.stream):
-            graph.capture_begin(pool=pool)
+            # Only what this thread does may end the capture: images of a folder are pinned by
+            # another, and processes of several devices are watched by one.
+            graph.capture_begin(pool=pool, capture_error_mode="thread_local")
             try:
                 made = run()
             except BaseException:

@@ -67,6 +67,9 @@ def hasten(made: Optimizer) -> Callable[[], object]:
     if type(made) not in (SGD, Adam, AdamW):
         return made.step
     made._step_supports_amp_scaling = True  # type: ignore[attr-defined]
+    for p, state in made.state.items():
+        if "step" in state:  # where the training began on a processor it lies there
+            state["step"] = state["step"].to(p.device)
     for group in made.param_groups:
         group["fused"], group["foreach"] = True, False
         if isinstance(made, SGD) and group["momentum"]:

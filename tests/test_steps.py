@@ -1,0 +1,69 @@
+"""What a step takes beside its network: the optimiser's part, waiting for data."""
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from supernet.training import steps
+
+
+@pytest.mark.parametrize(
+    ("opt", "settings"),
+    [("sgd", {"momentum": 0.9, "nesterov": True}), ("sgd", {"momentum": 0.5}), ("sgd", {}),
+     ("adamw", {}), ("adam", {}), ("rmsprop", {})],
+    ids=str,
+)  # fmt: skip
+def test_a_hastened_step_is_that_of_the_optimiser(opt: str, settings: dict[str, Any]) -> None:
+    """Two groups, a path that takes some of the weights, and a rate that changes."""
+    kinds: dict[str, Any] = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW,
+                             "adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}  # fmt: skip
+    moved = []
+    for hastened in (False, True):
+        generator = torch.Generator().manual_seed(0)
+        weights = [nn.Parameter(torch.randn(3, 2, generator=generator)) for _ in range(4)]
+        groups = [{"params": weights[:2], "weight_decay": 0.1}, {"params": weights[2:], "lr": 0.2}]
+        made = kinds[opt](groups, lr=0.1, **settings)
+        step = steps.hasten(made) if hastened else made.step
+        for number in range(6):
+            for index, p in enumerate(weights):
+                p.grad = None
+                if (index + number) % 3:
+                    p.grad = torch.randn(3, 2, generator=generator)
+            made.param_groups[0]["lr"] = 0.1 / (1 + number)
+            step()
+        moved.append(torch.stack([p.detach() for p in weights]))
+    assert torch.allclose(*moved, atol=1e-6)
+
+
+def test_the_count_of_steps_of_a_training_that_began_on_a_processor_comes_along() -> None:
+    weight = nn.Parameter(torch.ones(2, device="meta"))
+    made = torch.optim.AdamW([weight])
+    made.state[weight]["step"] = torch.tensor(3.0)
+    steps.hasten(made)
+    assert made.state[weight]["step"].device.type == "meta"
+
+
+def test_the_share_of_waiting_is_that_of_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three batches that take a second each, and a second of work after each."""
+    now = [0.0]
+    monkeypatch.setattr(steps, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    class Slow:
+        def __len__(self) -> int:
+            return 3
+
+        def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+            for _ in range(3):
+                now[0] += 1
+                yield torch.zeros(1), torch.zeros(1)
+
+    stretches = steps.Stretches(Slow())  # type: ignore[arg-type]
+    assert len(stretches) == 1
+    for stretch in stretches:
+        for _ in stretch:
+            now[0] += 3
+    assert stretches.waiting == 0.25
