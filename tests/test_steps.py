@@ -1,6 +1,7 @@
-"""What a step takes beside its network: the optimiser's part, waiting for data."""
+"""What a step takes beside its network: the optimiser's part, metrics, waiting for data."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,7 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supernet.training import steps
+from lanas.errors import UserError
+from supernet.data.metrics import home
+from supernet.data.sets import load
+from supernet.training import loop, steps
+from supernet.training.graphs import Again
+from supernet.training.loop import Training, fit
+from supernet.training.settings import TrainingSettings
+from supernet.training.strategies import Uniform
+from tests.training import Toy
 
 
 @pytest.mark.parametrize(
@@ -67,3 +76,44 @@ def test_the_share_of_waiting_is_that_of_the_clock(monkeypatch: pytest.MonkeyPat
         for _ in stretch:
             now[0] += 3
     assert stretches.waiting == 0.25
+
+
+# -- other devices -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("device", "there"), [("cuda:1", "cuda:1"), ("mps", "cpu"), ("xpu", "cpu")]
+)
+def test_metrics_are_counted_where_there_is_float64(device: str, there: str) -> None:
+    assert home(torch.device(device)) == torch.device(there)
+
+
+def test_a_training_counts_its_metric_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trap: on an Apple GPU the first epoch ended in a traceback. `meta` stands for there."""
+    counted = []
+
+    class Elsewhere(Training):
+        def on_train_start(self) -> None:
+            super().on_train_start()
+            self.record(Again([self.generator]))  # as on a device
+
+        def on_train_epoch_end(self) -> None:
+            counted.append(self.measured.pop().total.device.type)
+            super().on_train_epoch_end()
+
+    monkeypatch.setattr(loop, "home", lambda device: torch.device("meta"))
+    net, settings = Toy(), TrainingSettings(epochs=1, batch_size=256)
+    module = Elsewhere(net, load("digits"), settings, Uniform(net.space), split="train")  # type: ignore[arg-type]
+    fit(module, tmp_path, device="cpu")
+    assert counted == ["meta"]
+
+
+def test_a_device_that_lightning_does_not_know_is_refused() -> None:
+    """Trap: its ValueError came as a traceback."""
+    data: Any = SimpleNamespace(device=torch.device("xpu"))
+    with pytest.raises(
+        UserError, match=r"^--device xpu: Lightning trains on cpu, cuda, mps; .*cpu"
+    ):
+        TrainingSettings().check(data, "train")

@@ -28,8 +28,8 @@ class DeviceSettings:
     """Device (changes no result)"""
 
     device: str = "auto"
-    """auto, cpu, or an accelerator of torch: cuda, mps, xpu; N or cuda:N is the one of that
-    number"""
+    """auto, cpu, or an accelerator of torch: cuda, mps, or to search on xpu; N or cuda:N is the one
+    of that number"""
     threads: Annotated[int, AtLeast(0)] = 0
     """threads of the processor; 0: as many as torch takes"""
     workers: Annotated[int, AtLeast(0)] = 2

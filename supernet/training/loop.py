@@ -19,6 +19,7 @@ from torchmetrics import Metric
 
 from lanas.errors import Diverged, UserError, one_line
 from lanas.space import Arch
+from supernet.data.metrics import home
 from supernet.data.sets import Data
 from supernet.layers.operations import DropPath
 from supernet.network import Supernet
@@ -199,7 +200,7 @@ class Training(pl.LightningModule):
 
     def _seen(self, output: Tensor, target: Tensor) -> None:
         """Keep an output for the metric of the epoch, which sees many at once on a GPU."""
-        if self.capture is None:
+        if self.capture is None and self.device.type == "cpu":
             self.measured[0].update(output, target)
             return
         self.outputs.append((output.clone(), target.clone()))  # both are written to again
@@ -208,7 +209,8 @@ class Training(pl.LightningModule):
 
     def _measure(self) -> None:
         if self.outputs:
-            output, target = map(torch.cat, zip(*self.outputs, strict=True))
+            kept, there = zip(*self.outputs, strict=True), home(self.device)
+            output, target = (torch.cat(tensors).to(there) for tensors in kept)
             self.measured[0].update(output, target)
             self.outputs.clear()
 
@@ -325,7 +327,7 @@ class Training(pl.LightningModule):
         for module in self.net.modules():
             if isinstance(module, DropPath) and self.drop_path:
                 module.set(rate, self.generator)
-        metric = self.task.metrics()[self.task.metric].to(self.device)
+        metric = self.task.metrics()[self.task.metric].to(home(self.device))
         metric.sync_on_compute = True  # over all devices
         self.measured = [metric]
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from supernet.data.sets import Data
     from supernet.data.tasks import Task
 
+TRAINERS = ("cpu", "cuda", "mps")  # kinds of devices that Lightning knows
 PRECISIONS = {"32": "32-true", "tf32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -111,6 +112,11 @@ class TrainingSettings:
         """UserError, in one line, where a setting does not fit the data, its device or timm."""
         from supernet.training.weights import check_optimiser
 
+        if data.device.type not in TRAINERS:
+            raise UserError(
+                f"--device {data.device.type}: Lightning trains on {', '.join(TRAINERS)}; take one "
+                "of them (--device cpu)"
+            )
         if self.precision in ("fp16", "tf32") and data.device.type == "cpu":
             raise UserError(
                 f"precision {self.precision!r} needs a GPU; on the processor it is one of 32, bf16"
