@@ -1,4 +1,4 @@
-"""What a step takes beside its network: the optimiser's part, metrics, waiting for data."""
+"""What a step takes beside its network: the optimiser's part, metrics, what it takes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import supernet
 from lanas.errors import UserError
 from supernet.data.metrics import home
 from supernet.data.sets import load
-from supernet.training import loop, steps
+from supernet.training import estimate, loop, steps
+from supernet.training.capture import Capture
 from supernet.training.graphs import Again
 from supernet.training.loop import Training, fit
 from supernet.training.settings import TrainingSettings
@@ -117,3 +119,41 @@ def test_a_device_that_lightning_does_not_know_is_refused() -> None:
         UserError, match=r"^--device xpu: Lightning trains on cpu, cuda, mps; .*cpu"
     ):
         TrainingSettings().check(data, "train")
+
+
+# -- what an estimate measures -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("capture", [True, False])
+def test_an_estimate_is_of_steps_as_they_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capture: bool
+) -> None:
+    measured = []
+
+    def measure(module: Training, *given: Any, **more: Any) -> estimate.Steps:
+        found = plain(module, *given, **more)
+        measured.append(module.captures)
+        return found
+
+    plain = estimate.measure
+    monkeypatch.setattr(estimate, "measure", measure)
+    settings = {"data": "digits", "width": 4, "depth": (1, 1, 1), "epochs": 1, "batch_size": 512}
+    supernet.estimate("train", tmp_path / "run", **settings, capture=capture, threads=1)
+    assert measured == [capture]
+
+
+def test_memory_is_that_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", {"cuda": 5, "cuda:1": 7}.__getitem__)
+    assert [estimate.memory(name)[1] for name in ("cpu", "cuda", "cuda:1")] == [0, 5, 7]
+
+
+def test_captures_say_all_memory_that_they_take() -> None:
+    """With what a part reads and writes, which is outside of its graph."""
+    net = nn.ModuleList([nn.Sequential(nn.Conv2d(2, 3, 1), nn.ReLU())])
+    capture = Capture(net, Again())
+    capture.install()
+    for _ in range(2):
+        capture.begin()
+        capture.path()
+        net[0](torch.ones(5, 2, 4, 4)).sum().backward()
+    assert capture.recorder.bytes == 4 * 5 * 16 * (2 + 3)  # the input, the gradient of the output

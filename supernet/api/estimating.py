@@ -96,7 +96,7 @@ def _train(path: Path, values: dict[str, Any]) -> Estimate:
     data = common.load_data(run, device, args.workers)
     spec = specified(args, data)
     module = common.training(spaces.build(spec).to(device), data, args, "train")
-    return _of_training(module, device, path, path / "supernet", 1)
+    return _of_training(module, device, path, path / "supernet", 1, capture=args.capture)
 
 
 def _retrain(path: Path, values: dict[str, Any]) -> Estimate:
@@ -129,7 +129,7 @@ def _retrain(path: Path, values: dict[str, Any]) -> Estimate:
     module = common.training(
         net.to(device), data, args, "train+val", drop_path=args.drop_path, teacher=taught
     )
-    found = _of_training(module, device, path, folder, len(to_go))
+    found = _of_training(module, device, path, folder, len(to_go), capture=args.capture)
     shared = len(archs) > 1 and working.asked(args)
     return replace(found, of=found.of + OF_ONE * shared)
 
@@ -148,7 +148,7 @@ def _require_one_device(args: TrainSettings | RetrainSettings) -> None:
 
 
 def _of_training(
-    module: "Training", device: str, path: Path, folder: Path, networks: int
+    module: "Training", device: str, path: Path, folder: Path, networks: int, *, capture: bool
 ) -> Estimate:
     """Of a training, or of several of the same size; an epoch that is there is not done again."""
     import torch
@@ -160,7 +160,7 @@ def _of_training(
     if (kept := checkpoint_in(folder, module.net)) is not None:
         done = int(torch.load(kept, map_location="cpu", weights_only=True)["epoch"]) + 1
     steps = len(module.train_dataloader().batches)
-    found = measure(module, device)
+    found = measure(module, device, capture=capture)
     seconds = found.seconds * steps * (epochs * networks - done)
     of = f"{networks} networks, " * (networks > 1) + f"{epochs} epochs of {steps} steps"
     of += f", {done} epochs done" * (done > 0)
@@ -169,7 +169,7 @@ def _of_training(
         of += f", threads {torch.get_num_threads()}"
     # A checkpoint is written aside before it takes the place of the last; then the weights.
     disk = int(2.5 * found.checkpoint) * networks
-    return Estimate(seconds, of, memory(), disk, _free(path))
+    return Estimate(seconds, of, memory(device), disk, _free(path))
 
 
 def _search(path: Path, values: dict[str, Any]) -> Estimate:
@@ -199,7 +199,7 @@ def _search(path: Path, values: dict[str, Any]) -> Estimate:
         checks, said = _checks(ready, optimiser.ask(1)[0])
         of += f"; then {duration(checks)} for {said}"
     seconds = sum(fits.values()) + each * left + checks
-    return Estimate(seconds, of, memory(), TRIAL * left, _free(path))
+    return Estimate(seconds, of, memory(ready.device), TRIAL * left, _free(path))
 
 
 def _checks(ready: "Prepared", arch: Arch) -> tuple[float, str]:
@@ -223,7 +223,8 @@ def _checks(ready: "Prepared", arch: Arch) -> tuple[float, str]:
         teacher=teacher(run, settings, data),
     )
     count, epochs = (args.check or 0) * args.check_seeds, settings.epochs
-    seconds = measure(module, device).seconds * len(module.train_dataloader().batches)
+    steps = len(module.train_dataloader().batches)
+    seconds = measure(module, device, capture=settings.capture).seconds * steps
     return count * epochs * seconds, f"{count} checks of {epochs} epochs"
 
 

@@ -128,7 +128,8 @@ class Place:
         """A tensor as `like`, the same for all that ask for this name."""
         key = name, like.shape, like.stride(), like.dtype
         if key not in self.buffers:
-            self.buffers[key] = torch.empty_like(like, requires_grad=False)
+            self.buffers[key] = made = torch.empty_like(like, requires_grad=False)
+            self.recorder.bytes += made.nbytes
         return self.buffers[key]
 
 

@@ -48,10 +48,10 @@ class _Clock(Callback):
         self.end = _now()  # a training of fewer steps
 
 
-def measure(module: Training, device: str) -> Steps:
-    """Train `module` for some seconds, in a folder that is removed again."""
+def measure(module: Training, device: str, *, capture: bool = True) -> Steps:
+    """Train `module` for some seconds, in a folder that is removed again; capture: as of `fit`."""
     settings, clock = module.settings, _Clock()
-    module.stepped = clock.step
+    module.stepped, module.captures = clock.step, capture
     with tempfile.TemporaryDirectory() as folder:
         runner = trainer(Path(folder), settings.epochs, device, settings.precision)
         runner.callbacks[:] = [clock]  # type: ignore[attr-defined]  # neither checkpoints nor lines
@@ -68,9 +68,9 @@ def measure(module: Training, device: str) -> Steps:
     return Steps((clock.end - clock.start) / count, count, _checkpoint(module, runner))
 
 
-def memory() -> tuple[int, int]:
+def memory(device: str) -> tuple[int, int]:
     """The most bytes that this process has had, and that it had on the GPU; 0 where unknown."""
-    card = torch.cuda.max_memory_reserved() if torch.cuda.is_available() else 0
+    card = torch.cuda.max_memory_reserved(device) if device.startswith("cuda") else 0
     if sys.platform == "win32":
         return 0, card
     import resource
