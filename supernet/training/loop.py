@@ -248,7 +248,8 @@ class Training(pl.LightningModule):
         return plugin.scaler if isinstance(plugin, MixedPrecision) else None
 
     def _clip(self, trained: list[nn.Parameter]) -> None:
-        most, exact = self.settings.clip, torch.are_deterministic_algorithms_enabled()
+        most = self.settings.clip
+        exact = torch.are_deterministic_algorithms_enabled()
         # Exact is the norm parameter by parameter: which of them are captured by now depends on
         # when the training was stopped, and in other sums the last digit is another.
         if most and self.capture is not None and not exact:
