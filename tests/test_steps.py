@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 import torch
+from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import supernet
 from lanas.errors import UserError
 from supernet.data.metrics import home
 from supernet.data.sets import load
 from supernet.training import estimate, loop, steps
+from supernet.training.averages import Averages
 from supernet.training.capture import Capture
 from supernet.training.graphs import Again
 from supernet.training.loop import Training, fit
@@ -157,3 +160,39 @@ def test_captures_say_all_memory_that_they_take() -> None:
         capture.path()
         net[0](torch.ones(5, 2, 4, 4)).sum().backward()
     assert capture.recorder.bytes == 4 * 5 * 16 * (2 + 3)  # the input, the gradient of the output
+
+
+# -- averaged weights ----------------------------------------------------------------------------
+
+
+class Counted(TorchDispatchMode):
+    """How many operations torch was asked for."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func is not torch.ops.aten.detach.default  # which no device does
+        return func(*args, **(kwargs or {}))
+
+
+def test_an_average_is_timms_by_two_operations() -> None:
+    torch.manual_seed(0)
+    layers = [nn.Sequential(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2)) for _ in range(4)]
+    net = nn.Sequential(*layers)
+    ours = Averages(net, 0.9)
+    timms = ModelEmaV3(net, decay=0.9, use_warmup=True)
+    for step in range(1, 6):
+        net(torch.randn(8, 2, 3, 3)).sum().backward()  # moves the statistics
+        with torch.no_grad():
+            for parameter in net.parameters():
+                parameter.add_(torch.randn_like(parameter))
+        timms.update(net, step=step)
+        with Counted() as operations:
+            ours.step(step)
+        assert operations.count == 2
+    there = ours.average.module.state_dict()
+    for name, tensor in timms.module.state_dict().items():
+        assert torch.equal(there[name], tensor), name
+    assert int(there["0.1.num_batches_tracked"]) == 5
+    ours.keep()
+    assert torch.equal(net[0][0].weight, there["0.0.weight"])  # type: ignore[index]

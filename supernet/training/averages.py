@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback
 from timm.utils.model_ema import ModelEmaV3
-from torch import nn
+from torch import Tensor, nn
 
 from supernet.training.devices import average
 
@@ -20,10 +21,24 @@ class Averages(Callback):
     def __init__(self, net: nn.Module, decay: float) -> None:
         self.net = net
         self.average = ModelEmaV3(net, decay=decay, use_warmup=True)
+        self.pairs: list[tuple[Tensor, Tensor]] = []  # of the average and of the network
 
+    @torch.no_grad()
     def step(self, steps: int) -> None:
-        """Take in the weights after so many steps."""
-        self.average.update(self.net, step=steps)
+        """Take in the weights after so many steps.
+
+        As timm's update does, whose search for the tensors takes longer than a step on a GPU may.
+        """
+        if not self.pairs:  # by now all of them are where they stay
+            kept, new = (net.state_dict().values() for net in (self.average.module, self.net))
+            self.pairs = list(zip(kept, new, strict=True))
+        floats = [pair for pair in self.pairs if pair[0].is_floating_point()]
+        counts = [pair for pair in self.pairs if not pair[0].is_floating_point()]
+        if floats:
+            weight = 1 - self.average.get_decay(steps)
+            torch._foreach_lerp_(*map(list, zip(*floats, strict=True)), weight)
+        if counts:
+            torch._foreach_copy_(*map(list, zip(*counts, strict=True)))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Statistics of norms differ between devices; their mean is taken, as of the network's."""
