@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from lanas.errors import UserError
 from supernet.score.latency import energy
@@ -106,10 +107,17 @@ def test_a_gpu_tells_millijoules_or_says_in_one_line_why_not(
     calls = {
         "nvmlInit": lambda: None,
         "nvmlDeviceGetHandleByIndex": lambda index: index,
+        "nvmlDeviceGetHandleByUUID": {"GPU-1f-a": 7}.__getitem__,
         "nvmlDeviceGetTotalEnergyConsumption": lambda handle: 1000 * handle,
     }
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setitem(sys.modules, "pynvml", SimpleNamespace(**calls))
     assert Nvml(3).read() == 3000
+    properties = {2: SimpleNamespace(uuid="1f-a")}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", properties.__getitem__)
+    assert Nvml(2).read() == 7000  # whatever its number is with those that are hidden
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     calls["nvmlDeviceGetTotalEnergyConsumption"] = refuses
     monkeypatch.setitem(sys.modules, "pynvml", SimpleNamespace(**calls))
     with pytest.raises(UserError, match=r"energy: this GPU does not tell it \(Not Supported"):

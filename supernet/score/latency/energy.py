@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+import torch
+
 from lanas.errors import UserError, one_line
 from supernet.score.latency.clock import Clock, Runs
 
@@ -79,7 +81,10 @@ def _name(zone: Path) -> str:
 
 
 class Nvml:
-    """The energy of one GPU, by NVIDIA's management library."""
+    """The energy of one GPU, by NVIDIA's management library. index: that of torch.
+
+    Numbers of the library are others: it counts GPUs that CUDA_VISIBLE_DEVICES leaves out.
+    """
 
     name = "NVML"
 
@@ -88,7 +93,11 @@ class Nvml:
             import pynvml
 
             pynvml.nvmlInit()
-            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            if torch.cuda.is_available():
+                uuid = torch.cuda.get_device_properties(index).uuid
+                handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+            else:  # ONNX Runtime's, beside a torch of the processor alone
+                handle = pynvml.nvmlDeviceGetHandleByIndex(index)
             self._read: Callable[[], int] = lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(
                 handle
             )
