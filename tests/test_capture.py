@@ -1,6 +1,8 @@
 """Parts of a training step that are captured: the same training as without, on fixed memory."""
 
 import copy
+import gc
+import weakref
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -295,12 +297,20 @@ def test_arguments_that_are_no_plain_values_are_not_captured() -> None:
         assert capture.count == captured
 
 
-def test_a_capture_leaves_other_threads_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Such as the one that pins images of a folder: by default what it does ends the capture."""
-    begun = {}
+def test_a_capture_leaves_other_threads_and_other_graphs_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By default what another thread does ends it, such as that which pins images of a folder.
+
+    A graph that goes, as one that failed would, frees what cuBLAS works in on its stream.
+    """
+    begun, there = {}, []
 
     class Graph:
         replay = capture_end = lambda self: None
+
+        def __init__(self) -> None:
+            there.append(weakref.ref(self))
 
         def capture_begin(self, pool: Any, capture_error_mode: str = "global") -> None:
             begun[pool] = capture_error_mode
@@ -312,8 +322,13 @@ def test_a_capture_leaves_other_threads_alone(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 0)
     graphs = object.__new__(Graphs)  # without a device
     graphs.__dict__ |= {"device": None, "generators": (), "stream": stream, "bytes": 0, "most": 1}
+    graphs.graphs = []
     graphs.record(lambda: (torch.ones(1),), "pool")
     assert begun == {"pool": "thread_local"}
+    with pytest.raises(ZeroDivisionError):
+        graphs.record(lambda: (torch.ones(1 // 0),), "other")
+    gc.collect()
+    assert len(there) == 2 and all(graph() is not None for graph in there)
 
 
 # -- what a training does beside -----------------------------------------------------------------

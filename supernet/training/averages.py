@@ -36,9 +36,9 @@ class Averages(Callback):
         counts = [pair for pair in self.pairs if not pair[0].is_floating_point()]
         if floats:
             weight = 1 - self.average.get_decay(steps)
-            torch._foreach_lerp_(*map(list, zip(*floats, strict=True)), weight)
+            torch._foreach_lerp_([x for x, _ in floats], [y for _, y in floats], weight)
         if counts:
-            torch._foreach_copy_(*map(list, zip(*counts, strict=True)))
+            torch._foreach_copy_([x for x, _ in counts], [y for _, y in counts])
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Statistics of norms differ between devices; their mean is taken, as of the network's."""

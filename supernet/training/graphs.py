@@ -52,7 +52,7 @@ class Graphs:
     def __init__(self, device: torch.device, generators: Sequence[torch.Generator] = ()) -> None:
         self.device, self.generators, self.anew = device, generators, False
         self.stream = torch.cuda.Stream(device)
-        self.bytes = 0
+        self.bytes, self.graphs = 0, list[torch.cuda.CUDAGraph]()
         self.most = int(SHARE * torch.cuda.get_device_properties(device).total_memory)
         # Libraries take their workspaces when they first run on a stream: not inside a graph.
         with torch.cuda.stream(self.stream), torch.enable_grad():
@@ -70,6 +70,9 @@ class Graphs:
             raise torch.OutOfMemoryError("captured functions have all of their memory")
         before = torch.cuda.memory_reserved(self.device)
         graph = torch.cuda.CUDAGraph()
+        # Kept also where it fails: one that goes takes what cuBLAS works in on this stream with it,
+        # which those before it write to.
+        self.graphs.append(graph)
         for generator in self.generators if draws else ():
             graph.register_generator_state(generator)
         self.stream.wait_stream(torch.cuda.current_stream(self.device))
