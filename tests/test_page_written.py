@@ -16,7 +16,7 @@ import pytest
 
 from lanas.errors import AllFailed, UserError
 from supernet.report import __main__ as report
-from supernet.report import cards, live, page, scripts, serve, style, summary
+from supernet.report import cards, drawing, live, page, scripts, serve, style, summary
 from tests import pages
 from tests.scripts import SEARCH, answer, refused
 
@@ -41,6 +41,23 @@ def test_of_many_networks_the_files_of_the_found_one_come_first(tmp_path: Path) 
     about = replace(found, found=replace(found.found, network=best.name))
     files = [link["name"] for link in cards.card(about, 0, run)["files"]]
     assert files[:3] == [f"{best.name}: model.onnx", "supernet", "trials"] and len(files) == 12
+
+
+def test_an_operation_has_one_colour_in_all_drawings() -> None:
+    chains = [
+        {"kind": "chain", "stages": [{"width": 8, "blocks": names}]}
+        for names in (["skip", "conv5", "conv3"], ["conv3", "conv5"])
+    ]
+    cell = {"nodes": ["in", "out"], "edges": [["in", "out", "conv5"]]}
+    stages = [{"cell": "cell", "repeat": 1, "width": 8}]
+    drawings = [*chains, {"kind": "cells", "cells": {"cell": cell}, "stages": stages}]
+    known = sorted({name for each in drawings for name in drawing.operations(each)})
+    assert known == ["conv3", "conv5", "skip"]
+    for each in drawings:
+        svg = drawing.network(each, "a network", known) or ""
+        found = re.findall(r'<title>(\w+)</title>.*?class="op op(\d)"', svg)
+        assert [name for name, _ in found] == drawing.operations(each)
+        assert all(known.index(name) + 1 == int(colour) for name, colour in found)
 
 
 # -- who writes it, and when ---------------------------------------------------------------------

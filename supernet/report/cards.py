@@ -1,6 +1,6 @@
 """The card of a run, and several beside each other."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -117,16 +117,26 @@ def _links(run: Report, beside: Path | None) -> list[dict[str, str]]:
 
 
 def drawing_of(run: Report, arch: Sequence[int], title: str) -> str | None:
-    """The drawing of an architecture, from the search's drawings or a retrained network."""
-    name = arch_id(arch)
-    for drawn in [net.drawing for net in run.networks if tuple(net.arch) == tuple(arch)]:
-        if drawn and (svg := drawing.network(drawn, title)):
-            return svg
+    """The drawing of an architecture, from the search's drawings or a retrained network.
+
+    An operation has the same colour in all drawings of a run.
+    """
+    name, kept = arch_id(arch), list(_drawings(run))
+    known = sorted({op for _, drawn in kept for op in drawing.operations(drawn)})
+    tried = (drawing.network(drawn, title, known) for of, drawn in kept if of == name)
+    return next((svg for svg in tried if svg), None)
+
+
+def _drawings(run: Report) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The architectures that a run has drawn and their drawings, retrained networks first."""
+    for net in run.networks:
+        if net.drawing:
+            yield arch_id(tuple(net.arch)), net.drawing
     for search in run.searches:
         kept = search.drawings.get("drawings")
-        if isinstance(kept, dict) and isinstance(kept.get(name), dict):
-            return drawing.network(kept[name], title)
-    return None
+        for name, drawn in kept.items() if isinstance(kept, dict) else ():
+            if isinstance(drawn, dict):
+                yield name, drawn
 
 
 def comparison(reports: Sequence[Report]) -> dict[str, Any]:

@@ -91,19 +91,35 @@ def _node(nodes: Sequence[Node], i: int, at: tuple[float, float], said: str) -> 
 # -- networks --------------------------------------------------------------------------------------
 
 
-def network(drawing: Mapping[str, Any], title: str) -> str | None:
-    """A network as `drawing` of docs/own-space.md describes it; None where it cannot be drawn."""
+def operations(drawing: Mapping[str, Any]) -> list[str]:
+    """The operations of a network, each once; none where it cannot be drawn."""
     try:
         if drawing.get("kind") == "cells":
-            return _cells(drawing, title)
+            found = [op for cell in drawing["cells"].values() for *_, op in cell["edges"]]
+        else:
+            found = [name for stage in drawing["stages"] for name in stage["blocks"]]
+        return list(dict.fromkeys(map(str, found)))
+    except (*BROKEN, LookupError):
+        return []
+
+
+def network(drawing: Mapping[str, Any], title: str, known: Sequence[str] = ()) -> str | None:
+    """A network as `drawing` of docs/own-space.md describes it; None where it cannot be drawn.
+
+    known: operations in the order of their colours, so that several drawings have the same.
+    """
+    order = list(dict.fromkeys([*known, *operations(drawing)]))
+    try:
+        if drawing.get("kind") == "cells":
+            return _cells(drawing, title, order)
         if drawing.get("kind") == "chain":
-            return _chain(drawing, title)
+            return _chain(drawing, title, order)
     except (*BROKEN, LookupError, ZeroDivisionError):
         return None
     return None
 
 
-def _chain(drawing: Mapping[str, Any], title: str) -> str:
+def _chain(drawing: Mapping[str, Any], title: str, order: Sequence[str]) -> str:
     """Blocks one after the other, as high as the stage is wide; rows are filled as a text is."""
     blocks = [
         (int(stage["width"]), str(name), first)
@@ -112,7 +128,6 @@ def _chain(drawing: Mapping[str, Any], title: str) -> str:
     ]
     if not blocks or len(blocks) > MOST_BLOCKS:
         raise ValueError("no blocks, or too many")
-    order = list(dict.fromkeys(name for _, name, _ in blocks))
     widest = max(width for width, _, _ in blocks)
     line, x, y, parts, most = 96.0, 0.0, 0.0, [], 0.0
     free = 0.0  # where the label of the next stage may begin
@@ -140,10 +155,8 @@ def _block(x: float, y: float, w: float, h: float, name: str, order: Sequence[st
     )
 
 
-def _cells(drawing: Mapping[str, Any], title: str) -> str:
+def _cells(drawing: Mapping[str, Any], title: str, order: Sequence[str]) -> str:
     """The stages to scale on top, and every kind of cell as a graph below."""
-    names = [str(op) for cell in drawing["cells"].values() for *_, op in cell["edges"]]
-    order = list(dict.fromkeys(names))
     parts, x, widest = [], 0.0, max(int(s["width"]) for s in drawing["stages"])
     for stage in drawing["stages"]:
         h = max(10.0, 44.0 * int(stage["width"]) / widest)
