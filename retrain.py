@@ -104,7 +104,8 @@ def finalists(command: Command) -> list[Arch]:
     if given.get("beside") is not None:
         fields.append(supernet.rivals(command.first, **given))  # what is wrong is said first
     raced = [supernet.race(command.first, field, **given).arch for field in fields]
-    say("race: " + ", beside random ones ".join(arch_id(arch) for arch in raced))
+    beside = f"; of the random ones {arch_id(raced[1])} won" if len(raced) > 1 else ""
+    say(f"race: {arch_id(raced[0])} won{beside}")
     return list(dict.fromkeys(raced))
 
 

@@ -29,6 +29,11 @@ def duration(seconds: float) -> str:
     return f"{hours // 24} d {hours % 24} h"
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 epoch`, `1,200 epochs`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 class Progress:
     """Says how far work is that has `total` units of `what`, `done` of them finished before.
 

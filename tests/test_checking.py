@@ -65,7 +65,7 @@ def test_the_verdict_ends_the_search(searched: tuple[Path, Answer]) -> None:
         counts = [trial["measured"][f"count:{name}"] for name in nb201.OPTIONS]
         assert counts == [trial["arch"].count(option) for option in range(5)]
     assert "count:" not in done.out
-    said = "check: 9 trainings of one architecture alone, 1 epochs each (retrain.py takes 100)"
+    said = "check: 9 trainings of one architecture alone, 1 epoch each (retrain.py takes 100)"
     assert said in done.out
 
 

@@ -48,8 +48,10 @@ def test_val_judges_and_the_winner_alone_is_retrained(
     assert judged[:4] == [(arch, 1) for arch in archs]
     assert {arch for arch, epochs in judged[4:]} == set(first[:2])
     assert [epochs for _, epochs in judged[4:]] == [2, 2]
-    assert "race: networks for epochs on train: 4 for 1, 2 for 2; the winner for 4" in done.out
-    assert "in all 12 epochs, as many as 3.0 retrainings" in done.out
+    assert (
+        "race: 4 networks train 1 epoch, 2 networks train 2 epochs on train; the winner" in done.out
+    )
+    assert "12 epochs in all, as many as 3.0 retrainings" in done.out
     folders = [p for p in (run / "retrain").iterdir() if p.is_dir()]
     assert [p.name for p in folders] == [arch_id(first[0])]
     (file,) = (run / "retrain").glob("race-*.json")
@@ -76,7 +78,7 @@ def test_random_ones_beside_keep_to_the_budgets(run: Path, judged: list[tuple[An
     assert (done.status, done.err) == (0, "")
     assert len({arch for arch, _ in judged}) >= 4
     raced = next(line for line in done.out.splitlines() if line.startswith("race: ") and
-                 "beside random ones" in line)  # fmt: skip
+                 "of the random ones" in line)  # fmt: skip
     assert raced.count("-") >= 10
     macs = [
         json.loads(file.read_text())["macs"] for file in (run / "retrain").glob("*/result.json")

@@ -15,6 +15,7 @@ from lanas.trials import Measurements, Trial, finite, key_of
 from supernet.api import common, remote, retraining, working
 from supernet.cli.settings import RetrainSettings, identity
 from supernet.process import undisturbed
+from supernet.progress import counted
 from supernet.provenance import recorded
 from supernet.run import Run, lock, read_json
 
@@ -102,8 +103,9 @@ class Trainings:
         if not left:
             return
         common.say(
-            f"{self.what}: {len(left)} trainings of one architecture alone, "
-            f"{self.settings[0].epochs} epochs each (retrain.py takes {longest}); the time is told "
+            f"{self.what}: {counted(len(left), 'training')} of one architecture alone, "
+            f"{counted(self.settings[0].epochs, 'epoch')} each (retrain.py takes {longest}); "
+            f"the time is told "
             "after the first"
         )
         start, task = time.monotonic(), self.data.task

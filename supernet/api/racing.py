@@ -17,6 +17,7 @@ from supernet.api.alone import Alone, Trainings
 from supernet.api.problem import within
 from supernet.api.retraining import possible, space_of
 from supernet.cli.settings import RetrainSettings
+from supernet.progress import counted
 from supernet.run import Run, read_json, write_json
 
 if TYPE_CHECKING:
@@ -112,10 +113,10 @@ def _cost(rungs: Sequence[tuple[int, int]], epochs: int) -> str:
     if not rungs:
         return "race: one network has no rival"
     total = sum(count * each for count, each in rungs) + epochs
-    stages = ", ".join(f"{count} for {each}" for count, each in rungs)
+    stages = ", ".join(f"{count} networks train {counted(each, 'epoch')}" for count, each in rungs)
     return (
-        f"race: networks for epochs on train: {stages}; the winner for {epochs} on train and val; "
-        f"in all {total} epochs, as many as {total / epochs:.1f} retrainings"
+        f"race: {stages} on train; the winner trains {counted(epochs, 'epoch')} on train and val; "
+        f"{total} epochs in all, as many as {total / epochs:.1f} retrainings"
     )
 
 

@@ -11,6 +11,7 @@ from supernet.cli.parsing import read_recipe
 from supernet.cli.settings import TrainSettings, identity
 from supernet.kept import differences, settle, settled
 from supernet.process import undisturbed
+from supernet.progress import counted
 from supernet.provenance import recorded
 from supernet.run import FORMAT, Run, lock, read_json, write_json
 from supernet.spaces import names, own, resolve
@@ -116,7 +117,8 @@ def _train(run: Run, args: TrainSettings, defaults: dict[str, Any]) -> None:
         settle(run.config_file, config, TrainSettings, apart=APART)  # last: the others are there
         common.say(
             f"supernet {net.space.name} of {net.space.size:,} architectures on {data.name}, "
-            f"{data.task.name}: {len(data.splits['train'])} images, {device}, {args.epochs} epochs"
+            f"{data.task.name}: {len(data.splits['train'])} images, {device}, "
+            f"{counted(args.epochs, 'epoch')}"
         )
         where = {"device": device, "devices": args.processes, "threads": torch.get_num_threads()}
         with recorded(run, "train_supernet", seed=args.seed, **where):

@@ -6,13 +6,16 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from supernet.progress import counted
+
 NAMES = {"macs": "MACs", "params": "parameters", "synflow": "SynFlow (no training)"}
 
 
 def checks_table(verdict: Mapping[str, Any]) -> Table:
     """How the scores and plain predictors rank the checks; `verdict` as verdict.json has it."""
     failed, seconds = len(verdict["failed"]), verdict["seconds"]
-    title = f"{verdict['checks']} architectures trained alone, {verdict['epochs']} epochs each"
+    epochs = counted(verdict["epochs"], "epoch")
+    title = f"{verdict['checks']} architectures trained alone, {epochs} each"
     title += f", {seconds:,.0f} s" + (f"; {failed} failed and are left out" if failed else "")
     table = Table(title=title)
     for head in ("ranked by", "Kendall (95 %)", "Spearman (95 %)", "scores' Kendall less its own"):
