@@ -279,7 +279,8 @@ def within(space: Space, costs: dict[str, Cost], limits: dict[str, float]) -> tu
         if least.bound > limit:
             given = ", ".join(f"--max-{other} {limits[other]:g}" for other in limits)
             at_least = "" if least.exact else "at least "
-            value = f"{at_least}{least.bound:.10g}"
+            unit = f" {cost.unit}" if cost.unit in UNITS.values() else ""
+            value = f"{at_least}{least.bound:.10g}{unit}"
             raise UserError(
                 f"{given}: no architecture meets that; the smallest {name} of one that meets "
                 f"the rest is {value} ({space.words(least.arch)})"
