@@ -114,6 +114,13 @@ class Opened:
             assert not self.wrong
 
 
+CUT = """() => [...document.querySelectorAll('.role-axis-title text')].filter(text => {
+  const box = text.getBoundingClientRect(), all = text.closest('svg').getBoundingClientRect();
+  return box.left < all.left - 1 || box.right > all.right + 1 ||
+    box.top < all.top - 1 || box.bottom > all.bottom + 1;
+}).map(text => text.textContent)"""
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 400])
 def test_it_is_whole_in_every_width_and_theme(
@@ -134,6 +141,7 @@ def test_it_is_whole_in_every_width_and_theme(
         )
         costs = [title for title in titles if re.match("multiply|parameters|peak|accuracy", title)]
         assert len(costs) >= 7
+        assert not shown.evaluate(CUT), "the title of an axis ends outside of its plot"
         assert all(re.search(", (%|millions|thousands|MiB)$", title) for title in costs), costs
         ground = shown.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (sum(map(int, re.findall(r"\d+", ground)[:3])) < 300) == (theme == "dark")

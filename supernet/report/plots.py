@@ -167,7 +167,8 @@ def progress(y: str, several: Sequence[str] = ()) -> dict[str, Any]:
 def options(x: str) -> dict[str, Any]:
     """The mean score of the trials with each option, its interval, and that of the selection.
 
-    Data: options (label, mean, low, high, trials, order, group), picked (label, mean).
+    x: what a score is. Data: options (label, mean, low, high, trials, order, group), picked (label,
+    mean).
     """
     y = alt.Y("label:N", title=None, sort=alt.SortField("order"), axis=alt.Axis(labelLimit=220))
     shade = alt.Color(
@@ -180,8 +181,10 @@ def options(x: str) -> dict[str, Any]:
         alt.Tooltip("high:Q", format=".4~f"),
         alt.Tooltip("trials:Q", title="trials"),
     ]
+    # two lines that end where the plot does: it is narrower than its title on a phone
+    mean = _x("low", "").title(["mean score:", x]).axis(titleAnchor="end")
     base = alt.Chart(_data("options")).encode(y=y, color=shade, tooltip=tip)
-    rule = base.mark_rule(strokeWidth=2).encode(_x("low", x), x2="high:Q")
+    rule = base.mark_rule(strokeWidth=2).encode(mean, x2="high:Q")
     point = base.mark_point(filled=True, size=60, opacity=1).encode(x="mean:Q")
     picked = alt.Chart(_data("picked")).mark_tick(thickness=3, size=13)
     picked = picked.encode(y=y, x="mean:Q", color=alt.value(INK))

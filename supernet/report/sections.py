@@ -173,7 +173,7 @@ def _choice_plots(
         "options",
         "mean score of each option",
         "",
-        compiled("options", f"mean score: {y}"),
+        compiled("options", y),
     )
     if any(s.importance for s, _ in searches):
         plots["importance"] = found.plot(
