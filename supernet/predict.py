@@ -224,7 +224,7 @@ def record(path: str, answer: Answer | UserError, top: int) -> dict[str, Any]:
 def reader() -> argparse.ArgumentParser:
     """The reader of the command line."""
     p = argparse.ArgumentParser(
-        prog="supernet.predict",
+        prog="python -m supernet.predict",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -17,7 +17,7 @@ from lanas.errors import UserError, plain
 from lanas.events import read_search
 from lanas.rank import ranked
 from lanas.space import arch_id
-from supernet.run import FORMAT, Run, read_json
+from supernet.run import Run, read_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -144,6 +144,8 @@ def _run(path: Path) -> RunRow:
     found = [] if tested else searches(run)
     state, last = _state(run, len(results), found), _events(run)[-1:]
     if last and last[0].get("event") in ("stopped", "failed"):
+        if state == "in training":
+            state = "not trained"
         state += f", {last[0].get('script')} {last[0]['event']}"
     elif last and last[0].get("event") == "began":
         state += f", {last[0].get('script')} runs or was killed"
@@ -175,15 +177,22 @@ def _tested(results: list[Path]) -> str | None:
         return None
     lower = found[0][1] in ("rmse", "mae", "perplexity")
     value, metric = min(found) if lower else max(found)
-    return f"test {metric} {value:.4g}"
+    return f"test {metric} {_figure(metric, value)}"
 
 
 def _scored(found: list[SearchRow]) -> str:
     """The best score of the searches of a run, which may be of several kinds: the first's."""
     for row in found:
         if row.best is not None:
-            return f"{row.score} {row.best[0]:.4g}"
+            return f"{row.score} {_figure(row.score, row.best[0])}"
     return "-"
+
+
+def _figure(name: str, value: float) -> str:
+    """A cost, a metric or a score as the page has it: `40.00 MMACs`, `61.11 %`, `0.0123`."""
+    from supernet.report.quantities import quantity
+
+    return quantity(name)(value)
 
 
 def _events(run: Run) -> list[dict[str, Any]]:
@@ -234,9 +243,9 @@ def searches_table(rows: list[SearchRow]) -> "Table":
 
     table = Table("tag", "score", "budgets", "trials", "best", "architecture")
     for row in rows:
-        budgets = ", ".join(f"{name} {limit:g}" for name, limit in (row.budgets or {}).items())
+        budgets = ", ".join(_figure(*budget) for budget in (row.budgets or {}).items())
         failed = f" ({row.failed} failed)" if row.failed else ""
-        best = ("-", "-") if row.best is None else (f"{row.best[0]:.4g}", row.best[1])
+        best = ("-", "-") if row.best is None else (_figure(row.score, row.best[0]), row.best[1])
         said = (row.tag or "(none)", row.score, budgets or "-", f"{row.trials}{failed}", *best)
         if row.error is not None:
             said = (row.tag or "(none)", f"cannot be read: {row.error}", "-", "-", "-", "-")
@@ -269,7 +278,7 @@ def main() -> None:
     import argparse
 
     reader = argparse.ArgumentParser(
-        prog="python -m supernet.runs", description=f"List runs, of format 1 to {FORMAT}."
+        prog="python -m supernet.runs", description="List the runs in and below a folder."
     )
     reader.add_argument("folder", nargs="?", default="runs", help="a folder of runs (runs)")
     folder = reader.parse_args().folder

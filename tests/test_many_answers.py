@@ -1,6 +1,7 @@
 """Several searches of one supernet, what is said before a command, and what lies in a folder."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -83,7 +84,7 @@ def test_searches_are_listed_by_their_tags(run: Path) -> None:
 
     done = answer("search", run, "--tags")
     assert (done.status, done.err) == (0, "")
-    for words in ("searches of", ": 3", "other", "params 12000", "odd[b]", "cannot be read"):
+    for words in ("searches of", ": 3", "other", "12.0 k params", "odd[b]", "cannot be read"):
         assert words in done.out, done.out
     assert tree(run) == before
     refused("search", run, "--tags", "--trials", 5, says=("--tags", "--trials"), untouched=run)
@@ -109,10 +110,15 @@ def test_runs_of_a_folder(retrained: Path, trained: Path, tmp_path: Path) -> Non
     assert found.keys() == {"done", "searched", "begun", "broken"}
     assert found["done"].state == "1 retrained"
     (result,) = retrained.glob("retrain/*/result.json")
-    assert found["done"].best == f"test accuracy {json.loads(result.read_text())['test']:.4g}"
+    test = json.loads(result.read_text())["test"]
+    assert found["done"].best == f"test accuracy {100 * test:.2f} %"
     assert found["searched"].state == f"searched, {TRIALS} trials"
-    assert found["searched"].best.startswith("accuracy 0.")
+    assert re.fullmatch(r"accuracy \d+\.\d\d %", found["searched"].best)
     assert found["begun"].state == "in training, train_supernet runs or was killed"
+    failed = json.dumps(json.loads(events[0]) | {"event": "failed"})
+    (begun / "history.jsonl").write_text(f"{events[0]}\n{failed}\n")
+    (now,) = runs(begun)
+    assert now.state == "not trained, train_supernet failed"
     assert found["broken"].state.startswith("cannot be read:") and "99" in found["broken"].state
     assert {row.space for row in found.values()} == {"nb201", "-"}
     assert found["done"].when is not None

@@ -33,7 +33,9 @@ class RulesSettings(SizeSettings):
 def main() -> None:
     first = ("space", f"my_space.py, package.my_space, {', '.join(spaces.names())}")
     what = (__doc__ or "").split("\n\n")[0]
-    reader = parser("supernet.rules", RulesSettings, what, first, recipes=False, forms=False)
+    reader = parser(
+        "python -m supernet.rules", RulesSettings, what, first, recipes=False, forms=False
+    )
     command = parse(reader, RulesSettings, "space")
     args, name = make(RulesSettings, command.given), spaces.resolve(command.first)
 
