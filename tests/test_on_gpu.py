@@ -1,5 +1,6 @@
 """What only a GPU can show: captured steps, precisions, byte-equal resume. Skipped without one."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,46 @@ def test_a_part_that_cannot_be_captured_runs_as_it_is(
         both.append(train(net, data, folder, Uniform(net.space), captured=captured).kept)
     assert np.allclose(*both, rtol=1e-3)
     assert "Asks is not captured: " in capsys.readouterr().out
+
+
+def test_another_thread_pins_memory_while_a_part_is_captured() -> None:
+    """As that of an image folder does."""
+    graphs, x = Graphs(torch.device("cuda")), torch.ones(8, device="cuda")
+    raised: list[Exception] = []
+
+    def pin() -> None:
+        try:
+            torch.empty(1 << 24, dtype=torch.uint8).pin_memory()
+        except RuntimeError as error:
+            raised.append(error)
+
+    def doubled() -> tuple[Tensor]:
+        thread = threading.Thread(target=pin)
+        thread.start()
+        thread.join()
+        return (2 * x,)
+
+    doubled()
+    replay, (made,) = graphs.record(doubled, graphs.pool())
+    x.fill_(3)
+    replay()
+    assert not raised and made is not None and made.tolist() == [6.0] * 8
+
+
+def test_others_go_on_where_a_capture_failed() -> None:
+    """With the memory that cuBLAS works in, and torch lets go of what it does not need."""
+    graphs = Graphs(torch.device("cuda"))
+    a, b = (torch.randn(512, 512, device="cuda") for _ in range(2))
+    expected = a @ b
+    replay, (made,) = graphs.record(lambda: (a @ b,), graphs.pool())
+    with pytest.raises(RuntimeError):
+        graphs.record(lambda: (a * float((a @ b).sum()),), graphs.pool())
+    torch.cuda.empty_cache()
+    others = [torch.zeros(1 << 20, device="cuda") for _ in range(64)]
+    for _ in range(20):
+        replay()
+    assert made is not None and torch.allclose(made, expected, rtol=1e-3, atol=1e-3)
+    assert not any(bool(other.any()) for other in others)
 
 
 def test_out_of_memory_in_training_says_which_batch_fits(
