@@ -9,7 +9,7 @@ from lanas import RandomSearch
 from lanas.rank import ranked
 from lanas.scores import PLAIN, Score, make
 from lanas.trials import Trial
-from supernet.report.tables import Line, ranking_table, result_table, retrained_table
+from supernet.report.tables import Line, ranking_table, result_table, retrained_table, show
 from tests import toys
 
 SPACE = toys.plain(2, 3)
@@ -84,6 +84,16 @@ def test_a_retrained_network_is_shown_by_its_own_metric(
     found = cells(retrained_table([result, result | {"arch": [0, 0]}], TRIALS))
     assert [found[head][0] for head in heads] == list(values)
     assert [found[head][1] for head in heads] == ["-", values[1]], "one that was no trial"
+
+
+def test_a_long_architecture_is_folded_and_not_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    times = {"median_ms": 10.25, "p25_ms": 10.0, "p75_ms": 10.5}
+    result = {"arch": [1, 2] * 20, "test": 0.625, "macs": 4e6, "params": 1.5e6}
+    result |= {"latency": {"batch 1": times, "batch 64": times}}
+    show(retrained_table([result], []))
+    printed = capsys.readouterr().out
+    assert "…" not in printed and printed.count("1-2-") + printed.count("2-1-") >= 19
+    assert "10.25 (10.00-10.50)" in printed and "1500.000" in printed
 
 
 def test_the_live_line_takes_failed_trials() -> None:

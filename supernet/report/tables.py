@@ -187,12 +187,11 @@ def retrained_table(
     engines = dict.fromkeys(result["latency"].get("engine", "torch") for result in results)
     by = plain(" and ".join(map(str, engines)))
     table = Table(title=Text(f"retrained, tested once (latency by {by}: median and quartiles)"))
-    columns = ("architecture", "trial", f"val {unit}", f"test {unit}", "MMACs", "k params",
+    table.add_column("architecture", overflow="fold", min_width=FOLDED)
+    columns = ("trial", f"val {unit}", f"test {unit}", "MMACs", "k params",
                "ms, batch 1", "ms, batch 64")  # fmt: skip
     for column in columns:
-        table.add_column(
-            Text(plain(column)), justify="left" if column == "architecture" else "right"
-        )
+        table.add_column(Text(plain(column)), justify="right", no_wrap=True)
     for result in results:
         arch = tuple(result["arch"])
         known = arch in number
