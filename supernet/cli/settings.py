@@ -298,10 +298,11 @@ class ArchitectureSettings:
     tag: str = ""
     """text added to the folder's name, to keep another training"""
     race: bool = False
-    """of the architectures that --arch names retrain the winner of a race alone: half as many train
-    twice as long on train, rung by rung, judged on val"""
+    """let the architectures of --arch race and retrain the winner alone: each rung keeps the better
+    half on val and trains it twice as long"""
     beside: str | None = None
-    """random:K: race and retrain as many random networks within the search's budgets as well"""
+    """random:K: a second race of K random networks within the search's budgets, whose winner is
+    retrained as well; only where those are of MACs or parameters"""
 
 
 @dataclass(frozen=True, kw_only=True)
