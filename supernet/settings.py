@@ -22,8 +22,10 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 from lanas import own
-from lanas.errors import UserError
+from lanas.errors import UserError, short
 from lanas.settings import AtLeast as AtLeast
 
 S = TypeVar("S")
@@ -99,6 +101,9 @@ class Own:
 
     def __str__(self) -> str:
         return f"or your own, as {self.example}"
+
+
+Seed = Annotated[int, AtLeast(0, below=2**63)]  # torch takes 64 bits, and further seeds follow it
 
 
 # -- the settings of a dataclass ---------------------------------------------------------------
@@ -207,6 +212,7 @@ def meant(name: str, known: Iterable[str]) -> str:
 def checked(setting: Setting, value: Any, where: str) -> Any:
     """`value` as the type of the setting has it; UserError that says what is allowed."""
     kinds, rules = _parts(setting.hint)
+    value = native(value)
     if value is None or (value == "null" and NoneType in kinds):
         if NoneType in kinds:
             return None
@@ -221,9 +227,27 @@ def checked(setting: Setting, value: Any, where: str) -> Any:
             found = amount.read(value) if amount else as_kind(kind, value)
         except (ValueError, TypeError, KeyError, OverflowError):
             continue
+        if _is_empty(found) and not _is_empty(setting.default):
+            break  # as of a shell's variable that is not set: it would count as not given
         if all(rule.holds(found) for rule in rules if isinstance(rule, AtLeast | OneOf)):
             return found
-    raise UserError(f"{where}: {value!r} given, allowed {allowed(setting)}")
+    raise UserError(f"{where}: {short(value, 200)} given, allowed {allowed(setting)}")
+
+
+def native(value: Any) -> Any:
+    """`value` with Python's own numbers and lists in place of numpy's, within lists too."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, list | tuple):
+        return [native(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: native(item) for key, item in value.items()}
+    return value
+
+
+def _is_empty(value: Any) -> bool:
+    """Whether it is the text of no character, or a list with one."""
+    return "" in value if isinstance(value, tuple) else isinstance(value, str) and not value
 
 
 def as_kind(kind: Any, value: Any) -> Any:
@@ -236,13 +260,13 @@ def as_kind(kind: Any, value: Any) -> Any:
         return _one(get_args(kind), as_kind(str, value))
     if kind in (dict, Mapping) or origin in (dict, Mapping):
         return _mapping(value)
+    if kind is bool and isinstance(value, bool):
+        return value
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Path):
+        raise ValueError(value)  # int() would cut a decimal, and take a tensor
     if kind is bool:
-        return value if isinstance(value, bool) else _one(BOOLEANS, BOOLEANS[value.lower()])
-    if isinstance(value, bool):
-        raise ValueError(value)
+        return BOOLEANS[str(value).lower()]
     if kind is str:
-        if not isinstance(value, str | int | float | Path):
-            raise ValueError(value)
         return str(value)
     if kind is int and isinstance(value, float) and value != int(value):
         raise ValueError(value)  # int() would cut it
@@ -268,7 +292,8 @@ def _items(inner: Any, value: Any) -> Sequence[Any]:
     if isinstance(value, Mapping):
         raise ValueError(value)
     if isinstance(value, str) and inner is not str:
-        return value.strip().removeprefix("[").removesuffix("]").split(",")
+        text = value.strip()
+        return (text[1:-1] if text[:1] + text[-1:] == "[]" else text).split(",")
     return (value,)
 
 
@@ -280,13 +305,16 @@ def _mapping(value: Any) -> dict[str, Any]:
         raise ValueError(value)
     import yaml
 
+    from supernet.yamls import Loader
+
     try:
         if value.lstrip().startswith("{"):
-            return _mapping(yaml.safe_load(value))
+            return _mapping(yaml.load(value, Loader))
         pairs = [item.partition("=") for item in value.split(",") if item]
-        if not all(name.strip() and equals for name, equals, _ in pairs):
+        names = [name.strip() for name, equals, _ in pairs if equals]
+        if not all(names) or len(set(names)) < len(pairs):
             raise ValueError(value)
-        return {name.strip(): yaml.safe_load(text) for name, _, text in pairs}
+        return {name.strip(): yaml.load(text, Loader) for name, _, text in pairs}
     except yaml.YAMLError:
         raise ValueError(value) from None
 
@@ -314,7 +342,7 @@ def _words(kind: Any) -> str:
     if origin is tuple:
         return f"a list of {_words(get_args(kind)[0])}"
     if kind in (dict, Mapping) or origin in (dict, Mapping):
-        return "NAME=VALUE,NAME=VALUE, in a recipe {NAME: VALUE}"
+        return "NAME=VALUE,NAME=VALUE, in a recipe {NAME: VALUE}, each name once"
     return WORDS[kind]
 
 

@@ -1,13 +1,17 @@
 """A setting means the same on the command line, in a recipe and in Python."""
 
 import argparse
+import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pytest
+import torch
 
 import retrain
 import search
@@ -200,12 +204,59 @@ def test_budgets_are_in_milliseconds_and_bytes() -> None:
         (TrainSettings, {"options": 3}, "options: 3 given"),
         (SearchSettings, {"optimiser": "luck"}, "optimiser: 'luck' given, allowed is lanas, ran"),
         (SearchSettings, {"objective": [["macs"]]}, "objective"),
+        (TrainSettings, {"epochs": np.float32(3.5)}, "epochs: 3.5 given, allowed are whole"),
+        (TrainSettings, {"epochs": np.True_}, "epochs: True given"),
+        (TrainSettings, {"epochs": Decimal("3.5")}, "epochs: Decimal"),
+        (TrainSettings, {"epochs": torch.tensor(3.7)}, "epochs: tensor"),
+        (TrainSettings, {"epochs": b"3"}, "epochs: b'3' given"),
+        (TrainSettings, {"flip": 10**9000}, "flip: int of very many digits given"),
+        (TrainSettings, {"flip": 0}, "flip: 0 given, allowed is true or false"),
+        (TrainSettings, {"freeze_scales": [True]}, "freeze_scales: .True. given"),
+        (TrainSettings, {"opt_betas": "[0.9,0.98"}, r"opt_betas: '\[0.9,0.98' given"),
+        (TrainSettings, {"options": "a=1,b=2,a=3"}, "options: .* each name once"),
+        (TrainSettings, {"options": "{a: {b: 1, b: 2}}"}, "options: .* each name once"),
+        (TrainSettings, {"seed": 2**63}, "seed: .* given, allowed are whole numbers, 0 or"),
+        (TrainSettings, {"threads": 100_000}, "threads: 100000 given, .* 0 to 1024"),
+        (TrainSettings, {"weight_decay": 1e300}, "weight_decay: 1e.300 given"),
+        (TrainSettings, {"temperature": 1e300}, "temperature: 1e.300 given"),
     ],
 )
 def test_python_is_checked_by_the_same(kind: type, values: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError, match=says) as error:
         given(kind, values)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"epochs": np.int64(3)}, 3),
+        ({"lr": np.float32(0.5)}, 0.5),
+        ({"flip": np.False_}, False),
+        ({"depth": np.array([1, 2])}, (1, 2)),
+        ({"precision": np.int64(32)}, "32"),
+        ({"width": np.float64(2)}, 2),
+        ({"options": {"sizes": np.array([3, 5])}}, {"sizes": [3, 5]}),
+    ],
+)
+def test_numbers_of_numpy_are_pythons(values: dict[str, Any], expected: Any) -> None:
+    """They end in a file of JSON, and are cut nowhere."""
+    (found,) = given(TrainSettings, values).values()
+    assert found == expected and type(found) is type(expected)
+    assert json.loads(json.dumps(found)) is not None
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
+def test_an_empty_text_is_given_only_where_it_is_the_default(script: Any) -> None:
+    """As `--latency-table "$TIMES"` of a variable that is not set: it would count as left out."""
+    for name, setting in settings_of(SCRIPTS[script]).items():
+        if not {str, tuple[str, ...]} & set(setting.kinds):
+            continue
+        if setting.default == "":
+            assert given(SCRIPTS[script], {name: ""}) == {name: ""}
+            continue
+        with pytest.raises(UserError, match=f"{name}: ''.* given, allowed"):
+            given(SCRIPTS[script], {name: ""})
 
 
 def test_settings_that_do_not_fit_each_other() -> None:

@@ -189,6 +189,8 @@ def read_recipe(file: Path, kind: type) -> dict[str, Any]:
     """
     import yaml
 
+    from supernet.yamls import Loader, Texts
+
     file = found_recipe(file)
     try:
         text = file.read_bytes().decode("utf-8-sig")
@@ -198,7 +200,7 @@ def read_recipe(file: Path, kind: type) -> dict[str, Any]:
         raise UserError(f"recipe {file} is not UTF-8: {error.reason} at byte {error.start}; save "
                         "it as UTF-8") from None  # fmt: skip
     try:
-        texts, typed = yaml.load(text, _texts()), yaml.safe_load(text)
+        texts, typed = yaml.load(text, Texts), yaml.load(text, Loader)
     except yaml.YAMLError as error:
         marked = error if isinstance(error, yaml.MarkedYAMLError) else yaml.MarkedYAMLError()
         mark = marked.problem_mark
@@ -250,14 +252,3 @@ def _typed(texts: Mapping[str, Any], typed: Mapping[str, Any], kind: type) -> di
             value = typed[key]
         found[key] = value
     return found
-
-
-def _texts() -> Any:
-    """A loader of YAML that gives texts and None, lists and mappings of them."""
-    import yaml
-
-    kept = {
-        first: [(tag, pattern) for tag, pattern in each if tag.endswith((":null", ":merge"))]
-        for first, each in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-    return type("Texts", (yaml.SafeLoader,), {"yaml_implicit_resolvers": kept})

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from lanas import optimisers
 from lanas.errors import UserError
 from supernet import spaces
-from supernet.settings import Alias, Amount, AtLeast, OneOf, Own, given
+from supernet.settings import Alias, Amount, AtLeast, OneOf, Own, Seed, given
 from supernet.training.rates import read
 from supernet.training.settings import TrainingSettings
 from supernet.training.strategies import StrategySettings
@@ -30,7 +30,7 @@ class DeviceSettings:
     device: str = "auto"
     """auto, cpu, or an accelerator of torch: cuda, mps, or to search on xpu; N or cuda:N is the one
     of that number"""
-    threads: Annotated[int, AtLeast(0)] = 0
+    threads: Annotated[int, AtLeast(0, most=1024)] = 0
     """threads of the processor; 0: as many as torch takes"""
     workers: Annotated[int, AtLeast(0)] = 2
     """processes that decode an image folder; 0: this one"""
@@ -167,7 +167,7 @@ class OptimiserSettings:
     """architectures to score"""
     tag: str = ""
     """name of this search, to make another one in the same run; none: the run's first"""
-    seed: Annotated[int, AtLeast(0)] = 0
+    seed: Seed = 0
     """random seed"""
     optimiser: Annotated[
         str,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from lanas.errors import UserError
-from supernet.settings import AtLeast, Own
+from supernet.settings import AtLeast, Own, Seed
 
 if TYPE_CHECKING:
     from supernet.data.augment import Augment
@@ -36,7 +36,7 @@ class TrainingSettings:
     """betas of optimisers that have them, as 0.9,0.98; null: the optimiser's own"""
     opt_eps: Annotated[float | None, AtLeast(0)] = None
     """epsilon of optimisers that have one; null: the optimiser's own"""
-    weight_decay: Annotated[float, AtLeast(0)] = 5e-4
+    weight_decay: Annotated[float, AtLeast(0, most=1e6)] = 5e-4
     """weight decay of weights; norms and biases have none"""
     layer_decay: Annotated[float, AtLeast(0, most=1)] = 1.0
     """factor of the learning rate from each layer to the one before it; 1: none"""
@@ -44,7 +44,7 @@ class TrainingSettings:
     """epochs of linear warm-up, at most half of all; then the rate falls to 0"""
     schedule: Literal["cosine", "linear"] = "cosine"
     """how the learning rate falls after the warm-up"""
-    bias_lr: Annotated[float, AtLeast(0)] = 1.0
+    bias_lr: Annotated[float, AtLeast(0, most=1e6)] = 1.0
     """learning rate of biases, those of norms too, as a multiple of lr"""
     freeze_scales: bool = False
     """keep the scales of norms as they begin, at 1; their biases are trained"""
@@ -81,11 +81,11 @@ class TrainingSettings:
     """weights of a timm teacher: pretrained, or the file of a checkpoint"""
     distill: Annotated[float, AtLeast(0, most=1)] = 1.0
     """weight of the distillation loss, 0 to 1"""
-    temperature: Annotated[float, AtLeast(0.01)] = 1.0
+    temperature: Annotated[float, AtLeast(0.01, most=1e6)] = 1.0
     """temperature of the teacher's labels"""
     precision: Literal["32", "tf32", "bf16", "fp16"] = "32"
     """precision of the arithmetic; tf32: float32 with products rounded to 10 bits, on a GPU"""
-    seed: Annotated[int, AtLeast(0)] = 0
+    seed: Seed = 0
     """random seed"""
 
     def trained_task(self, data: "Data") -> "Task":

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Property = Callable[[Archs], Floats]  # architectures [n, choices] to a number each, [n]
 
 DRAWN = 300  # architectures of which a balanced strategy knows the property from the start
+HEAVIEST = 1e9  # sampling weight: of some of them a sum can be made
 TRIES = 4  # fresh draws a step before it takes one of those
 
 # -- settings ------------------------------------------------------------------------------------
@@ -44,7 +45,7 @@ class StrategySettings:
     sampling_weights: str | None = None
     """sampling weights of options, as edge3=skip:4,edge0=none:0.5, beside 1 of all others; uniform
     only"""
-    parameter_weight: Annotated[float, AtLeast(0.001)] = 1.0
+    parameter_weight: Annotated[float, AtLeast(0.001, most=HEAVIEST)] = 1.0
     """sampling weight of options that add parameters, beside 1 of all others; uniform only"""
     path_weights: str | None = None
     """sampling weights by a property of the whole path: convolutions (on the longest chain; each
@@ -214,6 +215,7 @@ def option_weights(space: Space, text: str | None) -> list[Floats]:
     text: `edge3=skip:4,edge0=none:0.5`. Raises UserError where it cannot be read.
     """
     found = [np.ones(options) for options in space.options]
+    named = set()
     for word in [] if text is None else text.split(","):
         name, _, number = word.strip().rpartition(":")
         if not name:
@@ -224,7 +226,10 @@ def option_weights(space: Space, text: str | None) -> list[Floats]:
             choice, option = space.place(name)
         except UserError as error:
             raise UserError(f"--sampling-weights {text!r}: {error}") from None
-        found[choice][option] *= _weight("--sampling-weights", text, number)
+        if (choice, option) in named:
+            raise UserError(f"--sampling-weights {text!r}: {name} is given twice")
+        named.add((choice, option))
+        found[choice][option] = _weight("--sampling-weights", text, number)
     return found
 
 
@@ -233,8 +238,10 @@ def _weight(flag: str, text: str | None, number: str) -> float:
         weight = float(number)
     except ValueError:
         weight = 0.0
-    if not 0 < weight < np.inf:
-        raise UserError(f"{flag} {text!r}: {number!r} has to be a number above 0")
+    if not 0 < weight <= HEAVIEST:
+        raise UserError(
+            f"{flag} {text!r}: {number!r} has to be a number above 0, {HEAVIEST:g} at most"
+        )
     return weight
 
 
@@ -275,6 +282,8 @@ class Balance:
                 raise UserError(
                     f"--path-weights {text!r}: each value has a weight, as {name}=5:1,6:2"
                 ) from None
+            if key in weights:
+                raise UserError(f"--path-weights {text!r}: {key:g} is given twice")
             weights[key] = _weight("--path-weights", text, number)
         return cls(name, properties[name](net), weights or None)
 
