@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import supernet
 from lanas.errors import UserError
 from supernet.api.planning import plan
+from supernet.score.latency import files
 from tests.scripts import answer
 
 SITE = str(Path(__import__("numpy").__file__).parents[1])
@@ -110,7 +112,7 @@ def test_a_plan_goes_on_and_refuses_what_cannot_be(trained: Path, planned: Path)
     assert len(after) == 41 and {path: after[path] for path in before} == before
     with pytest.raises(UserError, match="holds a plan of another run or batch"):
         plan(trained, planned, archs=40, batch=2)
-    with pytest.raises(UserError, match="--latency-archs 12"):
+    with pytest.raises(UserError, match="--archs 12: space"):
         plan(trained, planned, archs=12)
 
 
@@ -119,3 +121,54 @@ def test_the_best_of_a_search_are_planned(trained: Path, tmp_path: Path) -> None
     files = json.loads((out / "plan.json").read_text())["files"]
     best = supernet.select(trained, "top:2")
     assert files == ["-".join(map(str, arch)) + ".onnx" for arch in best]
+
+
+def test_flags_that_a_plan_would_not_read_are_refused(trained: Path, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"best": 2}, "--best 2 is of a search"),
+        ({"search_tag": "", "archs": 40}, "--archs 40 is not of a search"),
+        ({"search_tag": "", "best": 999}, "--best 999: .* has 12 trials with a score"),
+        ({"search_tag": "../x"}, "--search-tag '../x'"),
+        ({"out": ""}, "--out ''"),
+        ({"out": file}, "--out .*file': it is a folder"),
+        ({"archs": 0}, "--archs 0: give 1 or more"),
+    ]
+    for settings, says in wrong:
+        with pytest.raises(UserError, match=says):
+            plan(trained, **{"out": tmp_path / "out", **settings})
+    assert [path.name for path in tmp_path.iterdir()] == ["file"] and file.read_text() == "mine"
+
+
+def test_files_of_a_plan_that_was_stopped_are_not_those_of_another(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same architecture, as a file of the same name, is another network in another run."""
+    write = files.write
+
+    def stopping(*args: Any) -> None:
+        write(*args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(files, "write", stopping)
+        plan(trained, tmp_path, archs=40)
+    assert len(list(tmp_path.glob("*.onnx"))) == 1
+    with pytest.raises(UserError, match="holds a plan of another run or batch"):
+        plan(trained, tmp_path, archs=40, batch=2)
+    plan(trained, tmp_path, archs=40)
+    assert len(list(tmp_path.glob("*.onnx"))) == 40
+
+
+def test_a_file_that_is_no_table_of_timings_is_left_as_it_is(planned: Path, tmp_path: Path) -> None:
+    there = Path(shutil.copytree(planned, tmp_path / "device"))
+    for name, content in (("notes.txt", b"a line\nno end"), ("one.txt", b"no end")):
+        (tmp_path / name).write_bytes(content)
+        process = device(there, "--out", str(tmp_path / name))
+        out = process.communicate()[0]
+        assert process.returncode == 2 and "is no table of timings" in out
+        assert (tmp_path / name).read_bytes() == content
+    process = device(there, "--rounds", "0")
+    assert "--rounds 0: give 1 or more" in process.communicate()[0] and process.returncode == 2
+    assert not (there / "times.csv").exists()

@@ -18,10 +18,11 @@ LEAST = 100  # architectures that are timed, at least
 SHARE = 1.5  # times the columns of the encoding
 
 
-def number(space: Space, given: int | None = None) -> int:
+def number(space: Space, given: int | None = None, flag: str = "--latency-archs") -> int:
     """How many architectures are timed; UserError where `given` is fewer than can be fitted.
 
-    By default one and a half times the columns of the encoding, and at least 100.
+    flag: which gave it, for the message. By default one and a half times the columns of the
+    encoding, and at least 100.
     """
     if given is None:
         return max(LEAST, math.ceil(SHARE * space.width))
@@ -29,8 +30,8 @@ def number(space: Space, given: int | None = None) -> int:
     least = math.ceil(1.2 * needed)
     if given < least and given < len(pool_of(space)):
         raise UserError(
-            f"--latency-archs {given}: space {space.name} has {needed} free columns, which takes "
-            f"at least {least} architectures to fit; null takes {number(space)}"
+            f"{flag} {given}: space {space.name} has {needed} free columns, which takes "
+            f"at least {least} architectures to fit; {number(space)} are usual"
         )
     return given
 

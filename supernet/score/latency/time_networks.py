@@ -118,12 +118,14 @@ def done_in(path: str, same: dict[str, str]) -> set[tuple[str, int]]:
     """
     if not os.path.exists(path):
         return set()
-    with open(path, "rb+") as file:
-        content = file.read()
-        whole = content.rfind(b"\n") + 1
-        file.truncate(whole)
+    with open(path, "rb") as read:
+        content = read.read()
+    whole = content.rfind(b"\n") + 1
     rows = csv.DictReader(content[:whole].decode("utf-8").splitlines())
-    found = set()
+    found: set[tuple[str, int]] = set()
+    head = ",".join(COLUMNS).encode()  # of a file that a stop has torn a part of it
+    if (content + head)[: len(head)] != head or (whole and rows.fieldnames != list(COLUMNS)):
+        raise ValueError(f"{path} is no table of timings; give another file by --out")
     for row in rows:
         for name, value in same.items():
             if row.get(name) != value:
@@ -132,6 +134,7 @@ def done_in(path: str, same: dict[str, str]) -> set[tuple[str, int]]:
                     "give another file by --out"
                 )
         found.add((row["file"], int(row["round"])))
+    os.truncate(path, whole)
     return found
 
 
@@ -145,8 +148,12 @@ def main() -> int:
     parser.add_argument("--provider", default=CPU, help=f"of onnxruntime (default {CPU})")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="timings of a network")
     parser.add_argument("--device", help="name of this device (default: its processor's)")
-    parser.add_argument("--out", default="times.csv", help="file that is written (times.csv)")
+    parser.add_argument("--out", help="file that is written (times.csv beside this script)")
     args = parser.parse_args()
+    args.out = "times.csv" if args.out is None else os.path.abspath(args.out)
+    for name in ("threads", "rounds"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name} {getattr(args, name)}: give 1 or more")
     os.chdir(os.path.dirname(os.path.abspath(__file__)))
     try:
         time_all(args)
