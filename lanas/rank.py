@@ -5,7 +5,6 @@ and neither torch nor the supernet is needed. A ranking that a search keeps (`ke
 retrain.py takes by its name.
 """
 
-import argparse
 import json
 import math
 import re
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from lanas import own
+from lanas.commandline import Reader
 from lanas.errors import UserError, line_of, plain
 from lanas.events import Searched, read_search
 from lanas.files import read_object, replace_file
@@ -56,14 +56,18 @@ def ranked(
 
 def rescored(searched: Searched, score: Score) -> list[Row]:
     """The trials of a search ranked by another score; UserError where none of them has it."""
-    rows = ranked(searched.trials, score)
-    if rows:
+    if rows := ranked(searched.trials, score):
         return rows
-    if not searched.trials:
-        raise UserError(f"{searched.path} has no trials")
-    measured = dict.fromkeys(name for trial in searched.trials for name in trial.measured)
-    raise UserError(
-        f"no trial of {searched.path} has what score {score} needs; measured are "
+    raise without_score(searched.path, searched.trials, score)
+
+
+def without_score(path: Path, trials: Sequence[Trial], score: Score) -> UserError:
+    """What is wrong where no trial of the file `path` has a score."""
+    if not trials:
+        return UserError(f"{path} has no trials")
+    measured = dict.fromkeys(name for trial in trials for name in trial.measured)
+    return UserError(
+        f"no trial of {path} has what score {score} needs; measured are "
         f"{', '.join(measured) or 'none'}"
     )
 
@@ -146,7 +150,7 @@ def keep(searched: Searched, score: Score, rows: Sequence[Row]) -> Path:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print a ranking; the exit status."""
-    parser = argparse.ArgumentParser(
+    parser = Reader(
         prog="python -m lanas.rank",
         description="Rank the trials of a search by any score; nothing is evaluated.",
         allow_abbrev=False,
@@ -164,8 +168,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--trust", action="store_true", help="run a score of its own that the folder names"
     )
-    args = parser.parse_args(argv)
     try:
+        args = parser.parse_args(argv)
         if not args.log.exists():
             raise UserError(f"{args.log} does not exist")
         searched = read_search(args.log, trust=args.trust)

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lanas.commandline import Reader
 from lanas.errors import UserError, line_of, one_line, plain
 from lanas.files import refuse_links_out
 from supernet.cli import main as cli
@@ -223,7 +224,7 @@ def record(path: str, answer: Answer | UserError, top: int) -> dict[str, Any]:
 
 def reader() -> argparse.ArgumentParser:
     """The reader of the command line."""
-    p = argparse.ArgumentParser(
+    p = Reader(
         prog="python -m supernet.predict",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lanas.commandline import Reader
 from lanas.errors import UserError, plain
 from lanas.events import read_search
 from lanas.rank import ranked
@@ -275,10 +276,10 @@ def cell(value: object) -> "Text":
 
 def main() -> None:
     """List the runs of a folder."""
-    import argparse
-
-    reader = argparse.ArgumentParser(
-        prog="python -m supernet.runs", description="List the runs in and below a folder."
+    reader = Reader(
+        prog="python -m supernet.runs",
+        description="List the runs in and below a folder.",
+        allow_abbrev=False,
     )
     reader.add_argument("folder", nargs="?", default="runs", help="a folder of runs (runs)")
     folder = reader.parse_args().folder

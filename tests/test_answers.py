@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,14 @@ import pytest
 
 from lanas.errors import UserError
 from supernet.cli.answers import aside, print_report
+from supernet.cli.main import main as ending
+from supernet.predict import main as predict_main
 from supernet.report import summary
+from supernet.report.__main__ import main as report_main
 from supernet.report.data import document
 from supernet.report.text import code, escaped, markdown
+from supernet.runs import main as runs_main
+from supernet.score.latency.__main__ import main as plan_main
 from tests import pages
 from tests.scripts import RETRAIN, SEARCH, TINY, answer, refused, tree
 
@@ -73,6 +79,34 @@ def test_what_evaluates_nothing_is_told_as_json_too(run: Path) -> None:
     }
     table = answer("search", run, "--tags", "--format", "md").out.splitlines()
     assert table[0].startswith("| tag |") and len(table) == 4  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("main", "argv", "says"),
+    [
+        (report_main, [], "required: RUN"),
+        (report_main, ["run", "--port", "many"], "--port: invalid int value: 'many'"),
+        (report_main, ["run", "--out", ""], "--out ''"),
+        (runs_main, ["runs", "--jason"], "unrecognized arguments: --jason"),
+        (plan_main, ["plan", "run"], "required: --out"),
+        (plan_main, ["time"], "invalid choice: 'time'"),
+        (predict_main, ["folder"], "required: photos"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(
+    main: Callable[[], None],
+    argv: list[str],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["command", *argv])
+    with pytest.raises(SystemExit) as ended:
+        ending(main)
+    said = capsys.readouterr()
+    assert ended.value.code == 2 and said.out == ""
+    assert said.err.startswith("command: error: ") and said.err.count("\n") == 1
+    assert says in said.err
 
 
 def test_a_failure_leaves_standard_output_empty(run: Path) -> None:
@@ -140,6 +174,12 @@ def test_what_cannot_be_read_or_is_not_there_gives_a_document_of_what_is(run: Pa
     empty.mkdir()
     assert document(summary.read(empty))["state"] == "empty"
     assert "empty" in markdown(summary.read(empty))
+
+
+def test_a_folder_among_the_searches_whose_name_is_no_tag_is_read(run: Path) -> None:
+    """As of a copy that somebody keeps there."""
+    shutil.copytree(run / "search", run / "search" / "my backup")
+    assert [search.tag for search in summary.read(run).searches] == ["", "my backup"]
 
 
 def test_a_search_that_was_cut_in_its_checks_has_no_verdict_yet(run: Path) -> None:

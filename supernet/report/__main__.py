@@ -11,6 +11,7 @@ import os
 import sys
 from contextlib import suppress
 
+from lanas.commandline import Reader
 from lanas.errors import UserError, plain
 from supernet.cli.answers import print_report
 from supernet.cli.main import main as ending
@@ -22,7 +23,7 @@ FORMS = ("html", "md", "json")
 
 def reader() -> argparse.ArgumentParser:
     """The reader of the command line."""
-    p = argparse.ArgumentParser(
+    p = Reader(
         prog="python -m supernet.report",
         description=(__doc__ or "").split("\n\n")[0],
         allow_abbrev=False,
@@ -44,6 +45,8 @@ def main() -> None:
     """Print, write or serve what the command line asks for."""
     args = reader().parse_args()
     form = form_of(vars(args), FORMS)
+    if args.out == "":
+        raise UserError("--out '': give the file that the page is to be")
     only = [name for name in ("verdict", "serve", "out") if getattr(args, name)]
     if form != "html" and only:
         raise UserError(f"--{only[0]} and --format {form}: give one of them")

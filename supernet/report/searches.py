@@ -80,7 +80,7 @@ def tags(path: Path) -> list[str]:
 
 def read(run: Run, tag: str, reader: Reader, metric: str) -> Search:
     """The search of a tag as far as it can be read. metric: of the run's task."""
-    folder = run.search(tag)
+    folder = SearchFolder(run.search().path / tag)  # also one whose name is no tag, as of a copy
     config = reader.json(folder.config)
     known = measurements_of(folder.path, config, reader)
     trials = _trials(folder, known, reader)
