@@ -19,6 +19,8 @@ from lanas.files import BROKEN
 from lanas.space import Arch, arch_id
 from supernet.api import remote
 from supernet.api.common import say
+from supernet.api.retraining import require_same
+from supernet.api.trusted import read_call
 from supernet.cli.answers import aside, carry_out, print_report
 from supernet.cli.main import main as ending
 from supernet.cli.main import prog
@@ -74,9 +76,8 @@ def show_tables(command: Command, networks: list["Deployed"]) -> None:
     from lanas.events import read_search
     from supernet.report.tables import files_table, over_seeds, retrained_table, show
 
-    trust = command.given.get("trust", False)
-    run = supernet.Run.open(command.first, trust=trust)
-    trials = read_search(run.search(command.given.get("search_tag", "")).path, trust=trust).trials
+    run, args = read_call(command.first, RetrainSettings, command.given)
+    trials = read_search(run.search(args.search_tag).path, trust=run.trust).trials
     try:
         whole = retrained_table([net.result for net in networks], trials)
         tables = [files_table(net.result) for net in networks]
@@ -95,14 +96,18 @@ def show_tables(command: Command, networks: list["Deployed"]) -> None:
 def finalists(command: Command) -> list[Arch]:
     """The architectures to retrain: those named, or with --race the winner of them alone."""
     archs = supernet.select(command.first, **command.given)
+    run, args = read_call(command.first, RetrainSettings, command.given)
     given = {name: value for name, value in command.given.items() if name != "arch"}
-    if not given.get("race"):
-        if given.get("beside") is not None:
+    if not args.race:
+        if args.beside is not None:
             raise UserError("--beside goes with --race")
+        require_same(run, args, archs)  # what is wrong is said first
         return archs
     fields = [archs]
-    if given.get("beside") is not None:
-        fields.append(supernet.rivals(command.first, **given))  # what is wrong is said first
+    if args.beside is not None:
+        fields.append(supernet.rivals(command.first, **given))
+    for field in fields:  # whoever wins
+        require_same(run, args, field)
     raced = [supernet.race(command.first, field, **given).arch for field in fields]
     beside = f"; of the random ones {arch_id(raced[1])} won" if len(raced) > 1 else ""
     say(f"race: {arch_id(raced[0])} won{beside}")

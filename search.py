@@ -11,12 +11,15 @@ on after a stop, and with more --trials it goes further. Next: python retrain.py
 """
 
 from dataclasses import fields
+from pathlib import Path
+from shlex import quote
 
 from jsonargparse import ArgumentParser
 
 import supernet
 from lanas.errors import UserError
 from supernet.api.common import say
+from supernet.api.trusted import search_tag
 from supernet.cli.answers import aside, carry_out, print_report, print_table
 from supernet.cli.main import main as ending
 from supernet.cli.main import prog, typed
@@ -77,8 +80,9 @@ def in_words(found: supernet.Found) -> str | None:
 
 def retraining(command: Command) -> str:
     """The command that retrains the best of this search."""
-    tag = command.given.get("tag")
-    return f"{typed('retrain')} {command.first}" + (f" --search-tag {tag}" if tag else "")
+    run = supernet.Run(Path(command.first), {})
+    tag = search_tag(run, command.given.get("tag"))
+    return f"{typed('retrain')} {quote(command.first)}" + (f" --search-tag {tag}" if tag else "")
 
 
 def list_searches(command: Command) -> None:
@@ -110,7 +114,7 @@ def rank_anew(command: Command) -> None:
     from supernet.report.tables import ranking_table
 
     name = found.file.stem.removeprefix("ranking-")
-    then = f"{retraining(command)} --score {name}"
+    then = f"{retraining(command)} --score {quote(name)}"
     data = {"run": command.first, "next": then, "file": str(found.file), **read_json(found.file)}
     table = ranking_table(found.ranking, found.score, len(found.trials))
     print_table(command.form, table, data, f"ranking: {found.file}; next: {then}")

@@ -7,6 +7,8 @@ The folder then holds the settings, the split of the data and the weights, and t
 goes on after a stop. Next: python search.py runs/digits
 """
 
+from shlex import quote
+
 from jsonargparse import ArgumentParser
 
 import supernet
@@ -36,7 +38,7 @@ def train(command: Command) -> None:
     if command.form != "text":
         print_report(command.form, run.path)
         return
-    say(f"trained: {run.weights}; next: {typed('search')} {run.path}")
+    say(f"trained: {run.weights}; next: {typed('search')} {quote(str(run.path))}")
 
 
 def entry() -> None:

@@ -63,7 +63,7 @@ NEEDED: dict[str, tuple[type, ...]] = {  # of config.json, with what each may be
     "seed": (int,),
     "network": (dict,),
 }
-TAG = re.compile(r"[\w-][\w.-]{0,99}")
+TAG = re.compile(r"\w[\w.-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -283,10 +283,13 @@ class Run:
         """A race: its rungs and who won."""
         return self.path / "retrain" / f"race-{key}.json"
 
-    def search(self, tag: str = "") -> SearchFolder:
-        """The files of the search of a tag; UserError where the tag cannot name a folder."""
+    def search(self, tag: str = "", flag: str = "--tag") -> SearchFolder:
+        """The files of the search of a tag; UserError where the tag cannot name a folder.
+
+        flag: which gave the tag, for a message.
+        """
         folder = self.path / "search"
-        check_tag(tag)
+        check_tag(tag, flag)
         return SearchFolder(folder / tag if tag else folder)
 
     def network(self, arch: str, tag: str = "") -> NetworkFolder:
@@ -303,11 +306,12 @@ class Run:
             )
 
 
-def check_tag(tag: str) -> None:
-    """UserError where a tag cannot be a part of a folder's name."""
-    if tag and (not TAG.fullmatch(tag) or tag.endswith((".json", ".jsonl"))):
+def check_tag(tag: str, flag: str = "--tag") -> None:
+    """UserError where a tag cannot be a part of a folder's name, or a word of a command line."""
+    if tag and (not TAG.fullmatch(tag) or tag.endswith((".json", ".jsonl", ".py"))):
         raise UserError(
-            f"--tag {tag!r}: it is a part of a folder's name: letters, digits and _ - . only"
+            f"{flag} {tag!r}: it is a part of a folder's name: a letter, a digit or _, then these "
+            "and - . only, 100 at most, and no ending of a file"
         )
 
 

@@ -9,12 +9,14 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
+import supernet
 from lanas.events import read_search
 from supernet.run import lock
 from tests.scripts import RETRAIN, SEARCH, TINY, TRIALS, answer, refused
@@ -229,6 +231,13 @@ def test_a_second_process_on_the_same_run(run: Path) -> None:
         ("--max-params 0", ("max-params", "0", "300k")),
         ("--split test", ("test", "val", "retrain.py")),
         ("--split all", ("all", "val")),
+        ("--latency-table none.csv", ("--latency-table works only with --max-latency",)),
+        ("--latency-batch 8", ("--latency-batch works only with a latency or energy",)),
+        ("--inexact-budget --max-macs 1M", ("--inexact-budget works only with",)),
+        ("--check-epochs 3", ("--check-epochs works only with --check",)),
+        ("--space macro", ("--space works only with --table",)),
+        ("--check 80 --trials 3 --tag few", ("--check 80", "at most 63", "--trials 3")),
+        ("--max-memory 1 --tag few", ("--max-memory 1:", "smallest that was found is memory ")),
         ("--colour red", ("--colour",)),
     ],
 )
@@ -278,12 +287,44 @@ def test_two_budgets_that_nothing_meets_together(trained: Path) -> None:
         ("--precision 8", ("'8'", "32, bf16, fp16")),
         ("--batch-size 5000", ("5000", "1 to 1438")),
         ("--epochs 0", ("epochs", "1 or more")),
-        ("--tag ../elsewhere", ("../elsewhere", "letters, digits")),
+        ("--tag ../elsewhere", ("--tag '../elsewhere'", "a letter, a digit")),
+        ("--search-tag ../elsewhere", ("--search-tag '../elsewhere'", "a letter, a digit")),
+        ("--search-tag none --arch random:2", ("--search-tag none:", "is not there")),
+        ("--search-tag none --race --arch random:2 --beside random:2", ("--search-tag none:",)),
+        ("--score f1", ("no trial of", "has what score f1 needs; measured are")),
         ("--colour red", ("--colour",)),
     ],
 )
 def test_flags_of_retrain(trained: Path, flags: str, says: tuple[str, ...]) -> None:
     refused("retrain", trained, *flags.split(), says=says, untouched=trained)
+
+
+def test_settings_of_another_search_are_refused_before_its_latency_is_measured(
+    trained: Path,
+) -> None:
+    with patch("supernet.api.timed.meter", side_effect=AssertionError("measured")):
+        for flags in ((), ("--latency-batch", 2)):
+            command = (trained, *SEARCH, "--max-latency", 4, *flags)
+            says = ("was made with other settings", "max_latency is None there and 4.0 here")
+            refused("search", *command, says=says, untouched=trained)
+
+
+def test_one_of_several_that_was_trained_otherwise_is_named_before_the_first(
+    retrained: Path, tmp_path: Path
+) -> None:
+    """Also where it may win a race, or is a random one beside it."""
+    run = Path(shutil.copytree(retrained, tmp_path / "run"))
+    (before,) = (folder.name for folder in (run / "retrain").iterdir())
+    archs = ["-".join(map(str, arch)) for arch in supernet.select(run, "random:3")]
+    os.rename(run / "retrain" / before, run / "retrain" / archs[2])
+    says = (archs[2], "was made with other settings", "epochs is 6 there and 1 here")
+    flags = ("--threads", 1, "--epochs", 1, "--arch", "random:3")
+    for more in ((), ("--race",), ("--seeds", 2)):
+        refused("retrain", run, *flags, *more, says=says, untouched=run)
+    beside = supernet.rivals(run, beside="random:2")
+    os.rename(run / "retrain" / archs[2], run / "retrain" / "-".join(map(str, beside[1])))
+    flags = ("--threads", 1, "--epochs", 1, "--race", "--beside", "random:2")
+    refused("retrain", run, *flags, says=says[1:], untouched=run)
 
 
 def test_the_best_of_no_trials(run: Path) -> None:

@@ -19,7 +19,7 @@ from sklearn.datasets import load_digits
 
 import retrain
 import supernet
-from lanas.errors import plain
+from lanas.errors import UserError, plain
 from supernet.cli.parsing import parse
 from supernet.cli.settings import RetrainSettings
 from supernet.export.card import card, escaped, onnx_lines
@@ -201,6 +201,8 @@ def test_forms_are_named_by_commas_or_one_by_one() -> None:
     assert named_forms(["onnx, PT2"]) == named_forms(["pt2", "onnx"]) == ("onnx", "pt2")
     assert named_forms(["int8"]) == ("onnx", "int8"), "which it is made of"
     assert named_forms(["safetensors"]) == named_forms([]) == ()
+    with pytest.raises(UserError, match="--export ',' names no form; the forms are safetensors"):
+        named_forms([","])
 
 
 @pytest.mark.parametrize(
@@ -212,6 +214,9 @@ def test_forms_are_named_by_commas_or_one_by_one() -> None:
         ),
         (("--export", "timm"), "networks of nb201 are none of timm's, those of mbconv are"),
         (("--export", "executorch"), "needs the package executorch: pip install executorch"),
+        (("--export", "pt2", "--opset", 20), "--opset 20 is of ONNX files: add onnx to --export"),
+        (("--export", "pt2", "--onnx-input", "nhwc"), "--onnx-input nhwc is of ONNX files"),
+        (("--export", "safetensors", "--free-size", "true"), "--free-size true is of ONNX files"),
         (("--opset", 11), "--opset 11: allowed is 18 to 23"),
         (
             ("--onnx-input", "bgr"),
@@ -225,6 +230,16 @@ def test_what_cannot_be_exported_is_said_before_the_training(
     done = answer("retrain", trained, "--arch", "3-3-3-3-3-3", *flags)
     assert done.status == 2 and says in done.err and done.err.count("\n") == 1
     assert not (trained / "retrain").exists()
+
+
+def test_safetensors_alone_is_what_is_written(trained: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    flags = ("--arch", "3-3-3-3-3-3", "--epochs", 1, "--threads", 1)
+    for more, there in (((), set()), (("--export", "onnx"), {"model.onnx"})):
+        done = answer("retrain", run, *flags, *(more or ("--export", "safetensors")))
+        assert (done.status, done.err) == (0, "")
+        found = {path.name for path in run.glob("retrain/*/model.*")}
+        assert found == {"model.safetensors"} | there
 
 
 def test_forms_are_added_without_training_again(retrained: Path, tmp_path: Path) -> None:

@@ -189,7 +189,8 @@ def test_an_estimate_counts_the_time_of_measuring_and_does_not_take_it(
     fresh: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device = Device(sum_of).plug(monkeypatch)
-    asked = answer("search", fresh, "--threads", 1, "--max-latency", 5, "--estimate")
+    command = ("search", fresh, "--threads", 1, "--max-latency", 5)
+    asked = answer(*command, "--latency-batch", 1, "--inexact-budget", "--estimate", "--no-report")
     assert asked.status == 0, asked.err
     assert "to measure latency; 200 trials to go" in asked.out
     assert device.asked == 8 and not (fresh / "latency").exists()

@@ -77,6 +77,28 @@ def test_trials_are_ranked_anew_without_evaluating_anything(
     assert [f.name for f in (run / "retrain").iterdir()] == [arch_id(found[0])]
 
 
+def test_a_recipe_holds_for_what_comes_after_it(run: Path, tmp_path: Path) -> None:
+    """The search's tag and the race of a recipe are those of every script that reads them."""
+    run = run.rename(tmp_path / "my run [1]")
+    recipe = {"search": {"tag": "fast"}, "retrain": {"search_tag": "fast", "race": True}}
+    (run / "defaults.json").write_text(json.dumps(recipe))
+    done = answer("search", run, *SEARCH, "--trials", 3)
+    assert done.status == 0, done.err
+    assert f"next: python retrain.py '{run}' --search-tag fast\n" in done.out
+    done = answer("search", run, "--rescore", "soft")
+    assert done.status == 0, done.err
+    assert (run / "search" / "fast" / "ranking-soft.json").is_file()
+    assert f"next: python retrain.py '{run}' --search-tag fast --score soft\n" in done.out
+    done = answer("retrain", run, "--arch", "top:2", "--epochs", 2, "--threads", 1)
+    assert (done.status, done.err) == (0, "")
+    assert done.out.count("race: networks for epochs") == 1
+    raced = json.loads(next((run / "retrain").glob("race-*.json")).read_text())
+    number = [t.arch for t in read_search(run / "search" / "fast").trials].index(
+        tuple(raced["winner"])
+    )
+    assert f"│ {number:5} │" in done.out, "the trial of that search"
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -235,10 +235,10 @@ def test_a_moved_run_is_the_same(run: Path, tmp_path: Path) -> None:
     assert len(found.trials) == 12
 
 
-@pytest.mark.parametrize("tag", ["a/b", "..", ".x", "a b", "trials.jsonl"])
+@pytest.mark.parametrize("tag", ["a/b", "..", ".x", "a b", "trials.jsonl", "score.py", "-x"])
 def test_tags_that_cannot_name_a_folder(run: Path, tag: str) -> None:
     for script in ("search", "retrain"):
-        done = answer(script, run, "--tag", tag)
+        done = answer(script, run, f"--tag={tag}")
         assert done.status == 2 and repr(tag) in done.err, done.err
 
 

@@ -155,6 +155,16 @@ def checked(
     return found
 
 
+def require_enough(problem: Problem, args: SearchSettings) -> None:
+    """UserError where a search cannot have as many architectures as are to be checked."""
+    most = min(problem.space.size, POOL + args.trials)
+    if args.check is not None and args.check > most:
+        raise UserError(
+            f"--check {args.check}: at most {most} architectures can be checked, of {POOL} random "
+            f"ones and --trials {args.trials}"
+        )
+
+
 def require_possible(
     run: Run, problem: Problem, args: SearchSettings, folder: SearchFolder
 ) -> None:

@@ -12,7 +12,7 @@ from lanas.events import read_search
 from lanas.space import Arch, arch_id
 from supernet.api import common, trusted, working
 from supernet.api.problem import limits
-from supernet.api.timed import UNITS, without_fit
+from supernet.api.timed import CLOCK, UNITS, without_fit
 from supernet.cli.parsing import read_recipe
 from supernet.cli.settings import RetrainSettings, SearchSettings, TrainSettings
 from supernet.kept import settled
@@ -104,8 +104,7 @@ def _retrain(path: Path, values: dict[str, Any]) -> Estimate:
     from supernet.api.retraining import more_seeds, select, teacher
     from supernet.data.splits import read_splits
 
-    run = trusted.opened(path, values)
-    args = common.settings(RetrainSettings, values, trusted.defaults(run, "retrain", values))
+    run, args = trusted.read_call(path, RetrainSettings, values)
     if args.race:
         raise UserError(
             "--estimate does not tell what a race takes, which says so itself; leave out --race "
@@ -232,11 +231,12 @@ def _fits(path: Path, values: dict[str, Any]) -> tuple[dict[str, Any], dict[str,
     """The call without what would be measured for minutes first, and the seconds of that."""
     if values.get("table") is not None:
         return values, {}
-    run = trusted.opened(path, values)
-    args = common.settings(SearchSettings, values, trusted.defaults(run, "search", values))
+    run, args = trusted.read_call(path, SearchSettings, values)
     wanted = [name for name in UNITS if name in (*args.objective, *limits(args))]
     seconds = without_fit(run, args, common.device(args), wanted) if wanted else {}
     rest = tuple(name for name in args.objective if name not in seconds)
+    if len(seconds) == len(wanted):  # nothing is left that these could be of
+        values = {name: value for name, value in values.items() if name not in CLOCK}
     return values | {f"max_{name}": None for name in seconds} | {"objective": rest}, seconds
 
 

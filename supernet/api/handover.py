@@ -7,7 +7,7 @@ The folder says all that a stranger needs, in config.json, metadata of ONNX file
 import copy
 import shlex
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import MISSING, fields, replace
 from functools import partial
 from pathlib import Path
@@ -89,8 +89,20 @@ def asked_forms(
     if result and same and set(named) <= set(there):
         return None
     usual = tuple(name for name in USUAL if name != "timm" or own_extras)
-    asked = {*(named or there or usual), *there}
+    asked = {*(named if args.export else there or usual), *there}
+    if "onnx" not in asked:
+        require_no_onnx(args, asked)
     return Forms(tuple(name for name in FILES if name in asked), **found)
+
+
+def require_no_onnx(args: RetrainSettings, asked: Collection[str]) -> None:
+    """UserError for a setting of ONNX files where none is written."""
+    takes = None if args.onnx_input == "float" else args.onnx_input
+    for flag, given in (("opset", args.opset), ("onnx-input", takes)):
+        if given is not None:
+            raise UserError(f"--{flag} {given} is of ONNX files: add onnx to --export")
+    if args.free_size and "pt2" not in asked:
+        raise UserError("--free-size true is of ONNX files and model.pt2: add one to --export")
 
 
 def try_forms(forms: Forms, net: Supernet, mean: Tensor, std: Tensor) -> None:

@@ -43,6 +43,7 @@ class Problem:
     them, and what measures them. counted: costs that belong to the run. measured_by: what a
     measurement depends on beside its architecture. median_macs: of the space, what a prior of size
     counts from. data: what a supernet is scored on; a table has none.
+    least: of costs whose budgets are predicates, the smallest figure that is known by then.
     draw: a network as data, see `supernet.network.Supernet.drawing`.
     """
 
@@ -62,6 +63,7 @@ class Problem:
     median_macs: float | None = None
     data: "Data | None" = None
     draw: Callable[[Arch], dict[str, Any] | None] = lambda arch: None
+    least: Mapping[str, Callable[[], float]] = field(default_factory=dict)
 
     def keep(self, run: Run, folder: SearchFolder) -> None:
         """Put what was counted and measured on disk, so that a search that goes on has the same."""
@@ -140,7 +142,11 @@ def of_table(args: SearchSettings) -> Problem:
 
     about = space, table, tuple(table.costs), by
     return Problem(
-        *about, predicates=predicates, limits=most, draw=lambda arch: network().drawing(arch)
+        *about,
+        predicates=predicates,
+        limits=most,
+        draw=lambda arch: network().drawing(arch),
+        least={name: partial(np.nanmin, table.costs[name]) for name in limits(args)},
     )
 
 
@@ -207,6 +213,7 @@ def of_supernet(run: Run, args: SearchSettings, device: str, folder: SearchFolde
         median_macs=median,
         data=data,
         draw=supernet.drawing,
+        least={} if most_memory is None else {"memory": lambda: memory.least},
     )
 
 

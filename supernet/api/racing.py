@@ -15,7 +15,7 @@ from lanas.trials import key_of
 from supernet.api import common, trusted, working
 from supernet.api.alone import Alone, Trainings
 from supernet.api.problem import within
-from supernet.api.retraining import possible, space_of
+from supernet.api.retraining import possible, require_search, space_of
 from supernet.cli.settings import RetrainSettings
 from supernet.progress import counted
 from supernet.run import Run, read_json, write_json
@@ -70,8 +70,7 @@ def race(run: str | Path | Run, archs: Sequence[Arch], **settings: Any) -> Raced
     also as a check, is not trained again. UserError where every one of a rung failed, and for
     settings that a race cannot have.
     """
-    run = trusted.opened(run, settings)
-    args = common.settings(RetrainSettings, settings, trusted.defaults(run, "retrain", settings))
+    run, args = trusted.read_call(run, RetrainSettings, settings)
     if args.processes > 1:
         given = f"--nodes {args.nodes}" if args.nodes > 1 else f"--devices {args.devices}"
         raise UserError(f"{given}: a race trains on one device; leave it out")
@@ -136,11 +135,11 @@ def rivals(run: str | Path | Run, **settings: Any) -> list[Arch]:
     settings: those of `retrain`. UserError where there are not so many, or where the search held a
     budget that is no sum of tables.
     """
-    run = trusted.opened(run, settings)
-    args = common.settings(RetrainSettings, settings, trusted.defaults(run, "retrain", settings))
+    run, args = trusted.read_call(run, RetrainSettings, settings)
     kind, _, number = str(args.beside).partition(":")
     if kind != "random" or not number.isdecimal() or int(number) < 1:
         raise UserError(f"--beside {args.beside}: allowed is random:K, as random:8")
+    require_search(run, args.search_tag)
     space, count = space_of(run), int(number)
     config = read_search(run.search(args.search_tag).path, trust=run.trust).config
     for name in ("latency", "memory", "energy"):

@@ -131,8 +131,7 @@ def retrained(
     machine may have no device. settings: of the call. UserError where workers cannot be had, and
     where a training failed.
     """
-    run = trusted.opened(run, settings)
-    args = common.settings(RetrainSettings, settings, trusted.defaults(run, "retrain", settings))
+    run, args = trusted.read_call(run, RetrainSettings, settings)
     if len(archs) < 2:
         if args.ray is not None or (args.parallel or 1) > 1:
             common.say("one network is trained in this process; workers train several side by side")

@@ -50,7 +50,18 @@ def select(
     return _named(run, args.arch, space, args)
 
 
+def require_search(run: Run, tag: str) -> None:
+    """UserError where --search-tag names no search of the run."""
+    folder = run.search(tag, "--search-tag")
+    if tag and not folder.path.is_dir():
+        raise UserError(
+            f"--search-tag {tag}: {folder.path} is not there; search.py {run.path} --tags lists "
+            "the searches"
+        )
+
+
 def _named(run: Run, arch: str, space: Space, args: RetrainSettings) -> list[Arch]:
+    require_search(run, args.search_tag)
     kind, _, count = arch.partition(":")
     if kind in ("random", "top") and count.isdecimal() and int(count) == 0:
         raise UserError(f"--arch {arch}: give a number of at least 1")
@@ -83,7 +94,7 @@ def space_of(run: Run) -> Space:
 def _of_search(run: Run, arch: str, space: Space, search_tag: str, score: str | None) -> list[Arch]:
     """best, top:K or a trial's number, of a search that was made."""
     from lanas.handed import handed_on
-    from lanas.rank import ranked
+    from lanas.rank import ranked, without_score
     from supernet.api.searching import exceeding, told
 
     log, by = told(run, search_tag, score)
@@ -98,6 +109,8 @@ def _of_search(run: Run, arch: str, space: Space, search_tag: str, score: str | 
         return [log[int(arch)].arch]
     count = int(arch.partition(":")[2] or 1)
     over = exceeding(run, search_tag)
+    if score is not None and not ranked(log, by):
+        raise without_score(run.search(search_tag).trials, log, by)
     rows = ranked(log, by, over)
     handed = handed_on(space, rows, by, count)
     if handed and handed[0].number != rows[0].number:
@@ -145,9 +158,7 @@ def retrain(
     if len(archs) > 1:
         raise UserError(f"{arch} names {len(archs)} architectures; retrain one at a time")
     folder = run.network(arch_id(archs[0]), args.tag)
-    for again in more_seeds(args):  # what is wrong is said first
-        there = run.network(arch_id(archs[0]), again["tag"]).settings
-        settled(there, identity(replace(args, **again), *APART), RetrainSettings)
+    require_same(run, args, archs)
     given = {**kept, **settings, "arch": arch_id(archs[0]), "seeds": 1}
     source = args.data or str(run.config["data"])
     if not common.on_several("retrain", run.path, args, given, source):
@@ -164,6 +175,14 @@ def retrain(
         write_json(folder.result, net.result | {"seeds": _over_seeds(args.seed, every)})
         net = load(folder.path, trust=run.trust)
     return net
+
+
+def require_same(run: Run, args: RetrainSettings, archs: Sequence[Arch]) -> None:
+    """UserError where one of the architectures was trained by other settings, under any seed."""
+    for arch in archs:
+        for again in [{"tag": args.tag}, *more_seeds(args)]:
+            there = run.network(arch_id(arch), again["tag"]).settings
+            settled(there, identity(replace(args, **again), *APART), RetrainSettings)
 
 
 def more_seeds(args: RetrainSettings) -> list[dict[str, Any]]:

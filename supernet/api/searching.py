@@ -18,10 +18,12 @@ from lanas.team import Evaluator
 from lanas.trials import Measurements, Trial, key_of
 from supernet import spaces
 from supernet.api import common, trusted, working
-from supernet.api.checking import Checked, checked, require_possible
+from supernet.api.checking import Checked, checked, require_enough, require_possible
 from supernet.api.drawn import keep_drawings
-from supernet.api.problem import Problem, objectives, of_supernet, of_table
+from supernet.api.problem import Problem, limits, objectives, of_supernet, of_table
 from supernet.api.timed import (
+    CLOCK,
+    UNITS,
     Told,
     front_within,
     in_words,
@@ -87,7 +89,7 @@ def told(run: Run, tag: str = "", score: str | None = None) -> tuple[list[Trial]
     score: as of `lanas.rank.score_of`; where None and the checks have corrected the score, that
     one. A search of the first edition is read as well.
     """
-    folder = run.search(tag)
+    folder = run.search(tag, "--search-tag")
     searched = read_search(folder.path, trust=run.trust)
     if score is None and folder.corrected.is_file():
         score = str(folder.corrected)
@@ -96,7 +98,7 @@ def told(run: Run, tag: str = "", score: str | None = None) -> tuple[list[Trial]
 
 def exceeding(run: Run, tag: str = "") -> frozenset[Arch]:
     """The architectures of a search that exceed a budget by their own measured figure."""
-    searched = read_search(run.search(tag).path, trust=run.trust)
+    searched = read_search(run.search(tag, "--search-tag").path, trust=run.trust)
     return over_budget(searched.trials, limits_of(searched))
 
 
@@ -117,18 +119,19 @@ def rescore(
     run: str | Path | Run,
     score: str,
     *,
-    tag: str = "",
+    tag: str | None = None,
     size_prior: float | None = None,
     trust: bool = False,
 ) -> Rescored:
     """Rank the trials of a search by another score and keep the ranking; nothing is evaluated.
 
-    score: as of `lanas.rank.score_of`. `retrain` takes the ranking by its name, that of the file
+    score: as of `lanas.rank.score_of`. tag: of the search; None for the
+    recipe's. `retrain` takes the ranking by its name, that of the file
     without `ranking-`. trust: as of `search`. UserError where no trial has what the score needs.
     """
     run = run if isinstance(run, Run) else Run(Path(run), {})
     refuse_links_out(run.path)
-    folder = run.search(tag)
+    folder = run.search(trusted.search_tag(run, tag))
     if not folder.trials.is_file():
         raise UserError(f"{folder.trials} does not exist: there is no search to be ranked")
     searched = read_search(folder.path, trust=trust)
@@ -216,17 +219,22 @@ def prepared(run: str | Path | Run, settings: dict[str, Any]) -> Prepared:
         run = run if isinstance(run, Run) else Run(Path(run), {})
         refuse_links_out(run.path)
     args = replace(args, latency_table=common.absolute(args.latency_table))
+    _require_read(args, settings)
     trusted.remember(args, settings)
     settings_of_optimiser(args)  # raises before data is read
     folder = run.search(args.tag)
     refuse_foreign(folder.path)
     workers = working.asked(args)
     device = common.device(working.here(args))
+    if not args.table and {*UNITS, "memory"} & {*args.objective, *limits(args)}:  # minutes of work
+        settled(folder.config, identity(args, *APART), SearchSettings, apart=DERIVED)
     problem = of_table(args) if args.table else of_supernet(run, args, device, folder)
+    require_enough(problem, args)
     return Prepared(run, args, device, problem, _optimiser(problem, args), workers)
 
 
 ELSEWHERE = {"rescore": "supernet.rescore", "tags": "supernet.runs.searches"}
+DERIVED = ("format", "score", "measured", "column", "objectives", "median_macs")  # no settings
 APART = (  # do not make another search
     *("trials", "tag", "tags", "data", "rescore", "score"),
     *("latency_archs", "inexact_budget"),
@@ -238,29 +246,57 @@ def _config(
     problem: Problem, args: SearchSettings, folder: SearchFolder, measured: Path
 ) -> dict[str, Any]:
     """What makes this search the search that it is, its score frozen."""
-    return {
-        **identity(args, *APART),
+    derived = {
         **frozen(folder.path, problem.score, measured),
         "column": args.score if args.table else None,
         "objectives": objectives(args, problem.costs),
         "median_macs": problem.median_macs,
     }
+    assert tuple(derived) == DERIVED
+    return identity(args, *APART) | derived
+
+
+def _require_read(args: SearchSettings, settings: dict[str, Any]) -> None:
+    """UserError for a setting of a call that this search would not read.
+
+    A recipe may have one, for the searches that do. settings: those of the call.
+    """
+    asked = {*args.objective, *limits(args)} if args.table is None else set[str]()
+    needs = {
+        "latency_table": ("latency" in asked, "--max-latency, or latency as --objective"),
+        **dict.fromkeys(
+            CLOCK, (bool(asked & UNITS.keys()), "a latency or energy, as --max-latency '4 ms'")
+        ),
+        **dict.fromkeys(("check_epochs", "check_seeds"), (args.check is not None, "--check")),
+        **dict.fromkeys(("space", "cost"), (args.table is not None, "--table")),
+    }
+    defaults = SearchSettings()
+    for name, (read, what) in needs.items():
+        if name in settings and not read and getattr(args, name) != getattr(defaults, name):
+            raise UserError(f"--{name.replace('_', '-')} works only with {what}; leave it out")
 
 
 def _optimiser(problem: Problem, args: SearchSettings) -> Optimiser:
     """The optimiser that the settings name, on the problem's space, within its budgets."""
-    return lanas.make(
-        args.optimiser,
-        problem.space,
-        problem.budgets,
-        settings=settings_of_optimiser(args),
-        preset=args.preset,
-        seed=args.seed,
-        score=problem.score,
-        objectives=objectives(args, problem.costs),
-        predicates=problem.predicates,
-        costs=tuple(problem.counted.values()),
-    )
+    try:
+        return lanas.make(
+            args.optimiser,
+            problem.space,
+            problem.budgets,
+            settings=settings_of_optimiser(args),
+            preset=args.preset,
+            seed=args.seed,
+            score=problem.score,
+            objectives=objectives(args, problem.costs),
+            predicates=problem.predicates,
+            costs=tuple(problem.counted.values()),
+        )
+    except UserError as error:
+        if not problem.least:
+            raise
+        given = ", ".join(f"--max-{name} {limit:g}" for name, limit in limits(args).items())
+        there = ", ".join(f"{name} {least():.10g}" for name, least in problem.least.items())
+        raise UserError(f"{given}: {error}; the smallest that was found is {there}") from None
 
 
 def settings_of_optimiser(args: SearchSettings) -> dict[str, Any]:

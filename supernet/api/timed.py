@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from supernet.score.latency.fitting import Fit
 
 UNITS = {"latency": "ms", "energy": "mJ"}
+CLOCK = ("latency_engine", "latency_batch", "latency_archs", "inexact_budget")  # settings of both
 ROUNDS = 3  # figures of an architecture that is reported, of which the least counts
 REPORTED = 10  # best trials whose figures are measured, within the budget
 

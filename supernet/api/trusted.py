@@ -6,18 +6,20 @@ before, or by `trust`. What a call itself names always runs, and is noted as thi
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lanas import own as code
 from lanas import trust
 from lanas.errors import UserError, short
 from supernet import spaces
-from supernet.api.common import say
+from supernet.api import common
 from supernet.cli.settings import SECTIONS, TrustSettings, checked_section
 from supernet.process import launched, rank
 from supernet.run import Run, read_json, require_in_place
 from supernet.settings import given, own_settings
 from supernet.spaces import own
+
+S = TypeVar("S")
 
 
 def opened(run: str | Path | Run, settings: dict[str, Any]) -> Run:
@@ -56,6 +58,25 @@ def defaults(run: Run, section: str, settings: dict[str, Any]) -> dict[str, Any]
     return checked_section(section, found, f"{run.defaults_file}: {section}: {{}}")
 
 
+def read_call(run: str | Path | Run, kind: type[S], settings: dict[str, Any]) -> tuple[Run, S]:
+    """The run of a call, and its settings over those that the recipe of the run has for it.
+
+    kind: SearchSettings or RetrainSettings.
+    """
+    (section,) = (name for name, each in SECTIONS.items() if each is kind)
+    run = opened(run, settings)
+    return run, common.settings(kind, settings, defaults(run, section, settings))
+
+
+def search_tag(run: Run, tag: str | None) -> str:
+    """The tag of a search: as given, or where None as the run's recipe has it for search.py."""
+    if tag is not None or not run.defaults_file.is_file():
+        return tag or ""
+    section = read_json(run.defaults_file).get("search")
+    named = section.get("tag", "") if isinstance(section, dict) else ""
+    return str(given(SECTIONS["search"], {"tag": named}, f"{run.defaults_file}: {{}}")["tag"])
+
+
 # -- what a call names ---------------------------------------------------------------------------
 
 
@@ -68,7 +89,7 @@ def remember(args: Any, settings: dict[str, Any]) -> None:
         return  # the process that was typed has done so
     for named in _named(args, settings):
         if said := trust.remember(named):
-            say(said)
+            common.say(said)
 
 
 def _named(args: Any, settings: dict[str, Any]) -> Iterator[trust.Code]:

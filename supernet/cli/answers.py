@@ -81,10 +81,11 @@ def print_table(form: Form, found: "Table", data: Mapping[str, Any], *lines: str
 
 def carry_out(verb: Verb, command: Command, work: Callable[[Command], None]) -> None:
     """Do what a command asks for, its run's page kept up to date; or print what it would take."""
+    report = command.given.pop("report", True)  # an estimate writes none
     if command.given.pop("estimate", False):
         _print_estimate(verb, command)
         return
-    with page(command.first, command.given.pop("report", True), aside=command.form != "text"):
+    with page(command.first, report, aside=command.form != "text"):
         work(command)
 
 

@@ -19,6 +19,7 @@ FILES = {
     "executorch": "model.pte",
 }
 USUAL = ("onnx", "pt2", "timm")  # timm where the family is one of timm's
+ALLOWED = f"the forms are safetensors (always written), {', '.join(FILES)}"
 OF_ONNX = ("fp16", "int8")  # which are made of model.onnx
 
 
@@ -45,12 +46,11 @@ def named_forms(texts: Sequence[str]) -> tuple[str, ...]:
     int8 and fp16 are made of model.onnx, which comes with them.
     """
     asked = {part.strip().lower() for text in texts for part in text.split(",") if part.strip()}
+    if texts and not asked:
+        raise UserError(f"--export {','.join(texts)!r} names no form; {ALLOWED}")
     asked -= {"safetensors"}  # always there
     if unknown := sorted(asked - FILES.keys()):
-        raise UserError(
-            f"--export {', '.join(unknown)}: the forms are safetensors (always written), "
-            f"{', '.join(FILES)}"
-        )
+        raise UserError(f"--export {', '.join(unknown)}: {ALLOWED}")
     if asked & set(OF_ONNX):
         asked |= {"onnx"}
     return tuple(name for name in FILES if name in asked)

@@ -114,6 +114,11 @@ def _timm(name: str, weights: str | None, data: Data) -> tuple[nn.Module, Tensor
         raise UserError(
             f"--teacher {name} needs --teacher-weights: pretrained, or the file of a checkpoint"
         )
+    if weights != "pretrained" and not Path(weights).is_file():
+        raise UserError(
+            f"--teacher-weights {weights}: there is no such file; it is pretrained, or the file of "
+            "a checkpoint"
+        )
     channels = data.shape[0]
     try:
         if weights == "pretrained":
