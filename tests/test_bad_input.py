@@ -237,7 +237,6 @@ def test_a_second_process_on_the_same_run(run: Path) -> None:
         ("--check-epochs 3", ("--check-epochs works only with --check",)),
         ("--space macro", ("--space works only with --table",)),
         ("--check 80 --trials 3 --tag few", ("--check 80", "at most 63", "--trials 3")),
-        ("--max-memory 1 --tag few", ("--max-memory 1:", "smallest that was found is memory ")),
         ("--colour red", ("--colour",)),
     ],
 )
@@ -275,6 +274,9 @@ def test_two_budgets_that_nothing_meets_together(trained: Path) -> None:
         ("--arch random:0", ("random:0", "at least 1")),
         (f"--arch top:{TRIALS + 1}", (f"top:{TRIALS + 1}", f"has {TRIALS} trials with a score")),
         ("--arch random:9999", ("random:9999", "different networks")),
+        ("--arch random:1000000000", ("random:1000000000", "at most 10,000")),
+        ("--race --arch random:2 --beside random:99999999999", ("--beside", "at most 10,000")),
+        ("--seeds 100000000", ("--seeds", "1 to 1000")),
         ("--arch top:few", ("top:few", "top:K")),
         (f"--arch {TRIALS}", (f"{TRIALS}", f"0 to {TRIALS - 1}")),
         ("--arch 9-9-9-9-9-9", ("edge0 is 9", "0 to 4")),

@@ -60,6 +60,11 @@ def test_the_published_search_is_a_preset(table: Path, tmp_path: Path) -> None:
         (["--score", "accuracy"], "no column 'accuracy'; there are ops, score, macs, speed"),
         (["--objective", "latency"], "unknown objective 'latency'; it is one of accuracy, macs"),
         (["--max-params", "3"], "unknown cost 'params'; it is one of macs"),
+        (
+            ["--cost", "latency=speed", "--max-latency", "0.5"],
+            "--max-latency 0.5: no architecture of space macro meets the budgets and predicates; "
+            "raise them; the smallest that was found is latency 1",
+        ),
         (["--max-macs", "0.5", "--space", "nb201"], "table.npz"),
         (["--preset", "article"], "article"),
         (

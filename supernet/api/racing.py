@@ -15,7 +15,7 @@ from lanas.trials import key_of
 from supernet.api import common, trusted, working
 from supernet.api.alone import Alone, Trainings
 from supernet.api.problem import within
-from supernet.api.retraining import possible, require_search, space_of
+from supernet.api.retraining import possible, require_few, require_search, space_of
 from supernet.cli.settings import RetrainSettings
 from supernet.progress import counted
 from supernet.run import Run, read_json, write_json
@@ -139,6 +139,7 @@ def rivals(run: str | Path | Run, **settings: Any) -> list[Arch]:
     kind, _, number = str(args.beside).partition(":")
     if kind != "random" or not number.isdecimal() or int(number) < 1:
         raise UserError(f"--beside {args.beside}: allowed is random:K, as random:8")
+    require_few(f"--beside {args.beside}", int(number))
     require_search(run, args.search_tag)
     space, count = space_of(run), int(number)
     config = read_search(run.search(args.search_tag).path, trust=run.trust).config

@@ -29,6 +29,8 @@ APART = (  # what does not make another training
     *("export", "opset", "onnx_input", "free_size"),
 )
 
+RANDOM = 10_000  # networks that are drawn, at most
+
 # -- which architecture ------------------------------------------------------------------------
 
 
@@ -60,12 +62,19 @@ def require_search(run: Run, tag: str) -> None:
         )
 
 
+def require_few(given: str, count: int) -> None:
+    """UserError where more random networks are asked for than anybody trains."""
+    if count > RANDOM:
+        raise UserError(f"{given}: at most {RANDOM:,} random networks are drawn")
+
+
 def _named(run: Run, arch: str, space: Space, args: RetrainSettings) -> list[Arch]:
     require_search(run, args.search_tag)
     kind, _, count = arch.partition(":")
     if kind in ("random", "top") and count.isdecimal() and int(count) == 0:
         raise UserError(f"--arch {arch}: give a number of at least 1")
     if kind == "random" and count.isdecimal():
+        require_few(f"--arch {arch}", int(count))
         rng = np.random.default_rng(args.seed)
         drawn = as_tuples(space.canonical(space.sample(rng, 20 * int(count) + 100)))
         found = list(dict.fromkeys(drawn))[: int(count)]

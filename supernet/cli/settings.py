@@ -18,6 +18,7 @@ from supernet.training.strategies import StrategySettings
 from supernet.workers.settings import WorkersSettings
 
 Count = Annotated[int, AtLeast(1)]
+Repeats = Annotated[int, AtLeast(1, most=1000)]  # trainings of one network
 
 
 # -- shared ------------------------------------------------------------------------------------
@@ -239,7 +240,7 @@ class CheckSettings:
     best; 8 or more give a verdict; null: none, beside those that were trained before"""
     check_epochs: Annotated[int | None, AtLeast(1)] = None
     """epochs of a check; null: a quarter of retrain.py's in this run"""
-    check_seeds: Count = 1
+    check_seeds: Repeats = 1
     """trainings of each of them, with seeds one apart; 2 or more tell what noise leaves"""
 
 
@@ -334,7 +335,7 @@ class RetrainSettings(
     """Training"""
 
     epochs: Count = 100
-    seeds: Count = 1
+    seeds: Repeats = 1
     """trainings of each network, seeds one apart, each in a folder of its own; result.json of the
     first says mean and deviation"""
     drop_path: Annotated[float, AtLeast(0, below=1)] = 0.0
