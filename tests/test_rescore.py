@@ -91,7 +91,7 @@ def test_a_recipe_holds_for_what_comes_after_it(run: Path, tmp_path: Path) -> No
     assert f"next: python retrain.py '{run}' --search-tag fast --score soft\n" in done.out
     done = answer("retrain", run, "--arch", "top:2", "--epochs", 2, "--threads", 1)
     assert (done.status, done.err) == (0, "")
-    assert done.out.count("race: networks for epochs") == 1
+    assert done.out.count("race: 2 networks train 1 epoch") == 1
     raced = json.loads(next((run / "retrain").glob("race-*.json")).read_text())
     number = [t.arch for t in read_search(run / "search" / "fast").trials].index(
         tuple(raced["winner"])
