@@ -7,8 +7,9 @@ scores.jsonl, of `benchmarks/gpu.sh supernets`: of each supernet a line {"folder
 it what it measured of 200 random architectures and 100 of the true top tenth. The truth of the
 tables takes the place of trainings alone, without their noise: checks are drawn as `search.py
 --check` draws them, the verdict and the correction see their truth only, and all else of the truth
-judges both. Without a file the accuracies after 12 epochs, which the tables hold, stand in for a
-supernet. Rows of tables on which a setting was chosen are in-sample.
+judges both. NAS-Bench-201 holds the accuracies after 12 epochs too, which are real checks: a second
+column has the verdicts by them. Without a file they stand in for a supernet. Rows of tables on
+which a setting was chosen are in-sample.
 """
 
 import argparse
@@ -40,7 +41,10 @@ DRAWS = 30
 
 @dataclass(frozen=True, eq=False)
 class Supernet:
-    """What a supernet measured, [n], and the truth, [n]; random: the first so many."""
+    """What a supernet measured, [n], and the truth, [n]; random: the first so many.
+
+    short: accuracies of a short training alone, [n]; None where the table has none.
+    """
 
     name: str
     archs: list[Arch]
@@ -48,6 +52,7 @@ class Supernet:
     truth: Floats
     median_macs: float
     random: int
+    short: Floats | None = None
 
     def values(self, score: Score, rows: Sequence[int]) -> Floats:
         """The score of some, [rows]."""
@@ -63,6 +68,8 @@ def table(choices: int, folder: Path) -> tuple[dict[Arch, int], dict[str, Floats
     found = np.load(folder / file)
     rows = {tuple(ops): row for row, ops in enumerate(found["ops"].tolist())}
     columns = {"truth": found[truth], "macs": found[macs], "params": found["params"]}
+    if "cifar10_val_12" in found:
+        columns["short"] = found["cifar10_val_12"]
     return rows, {name: column.astype(float) for name, column in columns.items()}
 
 
@@ -91,7 +98,8 @@ def supernets(file: Path, tables: Path) -> Iterator[Supernet]:
             for record, row, arch in zip(records, at, archs, strict=True)
         ]
         median = float(np.median(columns["macs"]))
-        yield Supernet(name, archs, measured, columns["truth"][at], median, 200)
+        short = columns["short"][at] if "short" in columns else None
+        yield Supernet(name, archs, measured, columns["truth"][at], median, 200, short)
 
 
 def twelve_epochs(tables: Path) -> Supernet:
@@ -129,17 +137,23 @@ def drawn(net: Supernet, score: Score, count: int, seed: int) -> tuple[list[int]
     return [row[c.arch] for c in plan], weights(plan, architectures, scores[pool]), top
 
 
-def judged(net: Supernet, score: Score, count: int) -> tuple[Interval, Counter[str]]:
-    """The difference from MACs by the whole truth, and how often each verdict was given."""
+def judged(net: Supernet, score: Score, count: int) -> tuple[Interval, list[Counter[str]]]:
+    """The difference from MACs by the whole truth, and how often each verdict was given.
+
+    By checks of the truth, and of a short training alone where there are such.
+    """
     every = range(net.random)
     macs = np.array([each["macs"] for each in net.measured])
     whole = difference(net.values(score, every), macs[: net.random], net.truth[: net.random])
-    words: Counter[str] = Counter()
-    for seed in range(DRAWS):
-        rows, w, top = drawn(net, score, count, seed)
-        words[judge(net.values(score, rows), net.truth[rows], {"macs": macs[rows]}, weights=w,
-                    top=top).word] += 1  # fmt: skip
-    return whole, words
+    found = []
+    for truth in (net.truth, net.short):
+        words: Counter[str] = Counter()
+        for seed in range(DRAWS) if truth is not None else ():
+            rows, w, top = drawn(net, score, count, seed)
+            words[judge(net.values(score, rows), truth[rows], {"macs": macs[rows]}, weights=w,
+                        top=top).word] += 1  # fmt: skip
+        found.append(words)
+    return whole, found
 
 
 def gained(net: Supernet, score: Score, count: int) -> tuple[Floats, Floats, Counter[str]]:
@@ -192,12 +206,12 @@ def main() -> None:
                 )  # fmt: skip
             whole, said = judged(net, score, 24)
             verdicts.append((net.name, score, whole, said))
-    head = f"tau less that of MACs, by the whole truth | of {DRAWS} verdicts"
+    head = f"tau less that of MACs, by the whole truth | of {DRAWS} verdicts | by 12 epochs alone"
     print(f"\n| supernet | score | {head} |")
-    print("|---|---|---|---|")
+    print("|---|---|---|---|---|")
     for name, score, whole, said in verdicts:
-        words = ", ".join(f"{word} {n}" for word, n in said.most_common())
-        print(f"| {name} | {score} | {whole} | {words} |")
+        cells = [", ".join(f"{word} {n}" for word, n in some.most_common()) for some in said]
+        print(f"| {name} | {score} | {whole} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":
