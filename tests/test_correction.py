@@ -63,6 +63,32 @@ def test_a_raw_score_takes_the_prior_of_size_or_more() -> None:
     assert np.mean([gain for _, gain in found]) > 0.03
 
 
+def test_soft_accuracy_with_the_prior_of_size_is_tried_as_it_is() -> None:
+    """Where accuracy is noisy it wins with few checks; beside another prior it is not tried."""
+    names = {"metric": "accuracy", "soft": "soft", "median_macs": MEDIAN}
+    gains, used = [], []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        measured, truth = space(rng, 420, 0.05)
+        noisy = [m | {"accuracy": float(np.clip(m["accuracy"] + 0.15 * e, 0, 1))}
+                 for m, e in zip(measured, rng.normal(size=420), strict=True)]  # fmt: skip
+        found = correct(noisy[:20], truth[:20], make("accuracy"), **names)  # type: ignore[arg-type]
+        used.append(found.used)
+        taus = [kendalltau([s(m) for m in noisy[20:]], truth[20:]).statistic
+                for s in (found.score, make("accuracy"))]  # fmt: skip
+        gains.append(taus[0] - taus[1])
+    assert used.count("soft, size prior 5 %") >= 7 and np.mean(gains) > 0.1
+    without = [{name: m[name] for name in m if name != "soft"} for m in measured]
+    alone = ["size prior 5 %", "learned"]
+    for score, given, more in (
+        (SIZED, measured, ["learned"]),
+        (make("soft"), measured, alone),
+        (make("accuracy"), without, alone),
+    ):
+        tried = correct(given[:20], truth[:20], score, **names).tried  # type: ignore[arg-type]
+        assert [each.name for each in tried] == [OWN, *more]
+
+
 def with_options(
     checks: int, seed: int, good: float, options: int = 3
 ) -> tuple[Correction, float, float]:
