@@ -213,6 +213,8 @@ def checked(setting: Setting, value: Any, where: str) -> Any:
     """`value` as the type of the setting has it; UserError that says what is allowed."""
     kinds, rules = _parts(setting.hint)
     value = native(value)
+    if setting.default == () and value in (None, "null", ["null"]):
+        return ()
     if value is None or (value == "null" and NoneType in kinds):
         if NoneType in kinds:
             return None

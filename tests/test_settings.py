@@ -96,6 +96,8 @@ def test_both_doors_give_the_same(
         ("search: {max_macs: 40M, optimizer: random}", {"max_macs": 4e7, "optimiser": "random"}),
         ("retrain: {arch: 1, tag: 007}", {"arch": "1", "tag": "007"}),
         ("retrain: {inherit: on}", {"inherit": True}),
+        ("retrain: {export: ~}", {"export": ()}),
+        ("search: {objective: null}", {"objective": ()}),
     ],
 )
 def test_a_recipe_is_read_as_it_is_written(tmp_path: Path, recipe: str, value: Any) -> None:
@@ -110,6 +112,16 @@ def test_a_recipe_is_read_as_it_is_written(tmp_path: Path, recipe: str, value: A
         value = {"kernels": [3, 5], "wide": True, "name": "7"}
     found = read_recipe(file, TrainSettings)[name]
     assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("script", "flag"), [(search, "objective"), (search, "cost"), (retrain, "export")]
+)
+def test_null_empties_a_list_of_a_recipe(
+    script: Any, flag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert typed(monkeypatch, script, f"--{flag}", "null") == {flag: ()}
+    assert given(SCRIPTS[script], {flag: None}) == {flag: ()}
 
 
 def test_a_recipe_saved_on_windows(tmp_path: Path) -> None:
