@@ -11,6 +11,7 @@ on after a stop, and with more --trials it goes further. Next: python retrain.py
 """
 
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from shlex import quote
 
@@ -55,9 +56,10 @@ def search(command: Command) -> None:
         return
 
     from supernet.report.checks import checks_table
-    from supernet.report.tables import failures, meant, result_table, show
+    from supernet.report.tables import failures, fits, meant, result_table, show
 
-    show(result_table(found.optimiser, found.trials, over=found.over))
+    table = partial(result_table, found.optimiser, found.trials, over=found.over)
+    show(words if fits(words := table()) else table(words=False))
     lines = [in_words(found), meant(found.score), failures(found.trials), *found.notes]
     for line in [*lines, *found.optimiser.in_words(3)]:
         if line:

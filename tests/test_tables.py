@@ -1,15 +1,25 @@
 """Tables in the terminal: a score and what was measured, whatever it is called."""
 
+import io
 from typing import Any
 
 import pytest
+from rich.console import Console
 from rich.table import Table
 
 from lanas import RandomSearch
 from lanas.rank import ranked
 from lanas.scores import PLAIN, Score, make
 from lanas.trials import Trial
-from supernet.report.tables import Line, ranking_table, result_table, retrained_table, show
+from supernet.report import tables
+from supernet.report.tables import (
+    Line,
+    fits,
+    ranking_table,
+    result_table,
+    retrained_table,
+    show,
+)
 from tests import toys
 
 SPACE = toys.plain(2, 3)
@@ -45,12 +55,27 @@ TRIALS = [
 def test_the_score_comes_first_and_no_measurement_twice(
     score: Score, head: str, best: list[str]
 ) -> None:
-    found = cells(result_table(searched(score, TRIALS), TRIALS))
+    found = cells(result_table(searched(score, TRIALS), TRIALS, words=False))
     assert list(found)[:2] == ["trial", head] and found[head] == best
     metrics = {"val %", "soft %", "rmse"} - {head}
     assert set(found) == {"trial", head, "MMACs", "MiB", "architecture", *metrics}
-    assert set(found["architecture"]) == {"0-1", "1-1"}, "one line a trial, whatever its words"
+    assert set(found["architecture"]) == {"0-1", "1-1"}
     assert cells(ranking_table(ranked(TRIALS, score), score, len(TRIALS))) == found
+    words = cells(result_table(searched(score, TRIALS), TRIALS))
+    assert words.pop("architecture") != found.pop("architecture") and words == found
+
+
+def test_a_table_in_words_fits_where_each_trial_has_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Exactly: in the width that it takes, and in no smaller one."""
+    table = result_table(searched(make("accuracy"), TRIALS), TRIALS)
+    out = io.StringIO()
+    Console(file=out, width=400).print(table)
+    width = max(map(len, out.getvalue().splitlines()))
+    for columns in (width, width - 1):
+        monkeypatch.setattr(tables, "console", lambda columns=columns: Console(width=columns))
+        assert fits(table) is (columns == width)
 
 
 def test_a_table_in_units_of_its_own() -> None:

@@ -180,7 +180,7 @@ def test_what_waits_is_not_begun_after_the_end() -> None:
     assert _soon(lambda: len(begun) == 2)
     team.end()
     may.set()
-    assert _soon(lambda: threading.active_count() == before), "its threads have ended"
+    assert _soon(lambda: threading.active_count() <= before), "its threads have ended"
     assert sorted(begun) == sorted(archs[:2])
 
 

@@ -184,8 +184,8 @@ def test_a_driver_that_is_killed_leaves_no_process_and_no_file(tmp_path: Path) -
         capture_output=True,
         text=True,
     )
-    folder = done.stdout.split(" writes in ")[1].split(",")[0]
     assert done.returncode == -signal.SIGKILL and "started" in done.stdout, done.stderr
+    folder = done.stdout.split(" writes in ")[1].split(",")[0]
     assert gone(folder)
     log = toys.opened(tmp_path)
     assert len(log) == 5

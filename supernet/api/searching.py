@@ -234,7 +234,8 @@ def prepared(run: str | Path | Run, settings: dict[str, Any]) -> Prepared:
 
 
 ELSEWHERE = {"rescore": "supernet.rescore", "tags": "supernet.runs.searches"}
-DERIVED = ("format", "score", "measured", "column", "objectives", "median_macs")  # no settings
+# What a search keeps beside its settings.
+DERIVED = ("format", "score", "measured", "column", "objectives", "median_macs")
 APART = (  # do not make another search
     *("trials", "tag", "tags", "data", "rescore", "score"),
     *("latency_archs", "inexact_budget"),
@@ -246,14 +247,12 @@ def _config(
     problem: Problem, args: SearchSettings, folder: SearchFolder, measured: Path
 ) -> dict[str, Any]:
     """What makes this search the search that it is, its score frozen."""
-    derived = {
+    return identity(args, *APART) | {
         **frozen(folder.path, problem.score, measured),
         "column": args.score if args.table else None,
         "objectives": objectives(args, problem.costs),
         "median_macs": problem.median_macs,
     }
-    assert tuple(derived) == DERIVED
-    return identity(args, *APART) | derived
 
 
 def _require_read(args: SearchSettings, settings: dict[str, Any]) -> None:

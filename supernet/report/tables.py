@@ -18,7 +18,7 @@ from lanas.optimiser import Optimiser
 from lanas.pareto import front
 from lanas.rank import Row, ranked
 from lanas.scores import Score
-from lanas.space import COUNT, Arch, Floats, arch_id
+from lanas.space import COUNT, Arch, Floats, Space, arch_id
 from lanas.trials import Trial
 from supernet.progress import Progress
 
@@ -74,11 +74,13 @@ def result_table(
     metrics: Mapping[str, Shown] = METRICS,
     over: frozenset[Arch] = frozenset(),
     most: int = 10,
+    words: bool = True,
 ) -> Table:
-    """The best trials with scores and what was measured, by their indices; or the Pareto front.
+    """The best trials with scores and what was measured; or the Pareto front.
 
-    optimiser: it was told these trials; what it maximises is the score. metrics: how measurements
-    are printed that are no costs. over: architectures that are left out, since they exceed a budget
+    words: architectures by the names of their options, not by their indices. optimiser: it was told
+    these trials; what it maximises is the score. metrics: how measurements are printed that are no
+    costs. over: architectures that are left out, since they exceed a budget
     by their own figure.
     """
     points, score = optimiser.history.points, optimiser.history.score
@@ -99,7 +101,7 @@ def result_table(
         title += f", {most} shown" if points.shape[1] > 1 else ""
     scores = optimiser.history.scores
     rows = [Row(i, trials[i], float(scores[i])) for i in order]
-    return _table(title, rows, score, metrics)
+    return _table(title, rows, score, metrics, optimiser.space if words else None)
 
 
 def ranking_table(
@@ -115,8 +117,17 @@ def ranking_table(
     return _table(title, rows[:most], score, metrics)
 
 
-def _table(title: str, rows: Sequence[Row], score: Score, metrics: Mapping[str, Shown]) -> Table:
-    """A line a trial: number, score, what was measured beside it, and the architecture."""
+def _table(
+    title: str,
+    rows: Sequence[Row],
+    score: Score,
+    metrics: Mapping[str, Shown],
+    space: Space | None = None,
+) -> Table:
+    """A line a trial: number, score, what was measured beside it, and the architecture.
+
+    space: that has the names of options; None for indices.
+    """
     table = Table(title=Text(plain(title)))
     same = [] if score.corrected else [score.name]
     names = _measured([row.trial for row in rows], leave_out=same)
@@ -129,7 +140,10 @@ def _table(title: str, rows: Sequence[Row], score: Score, metrics: Mapping[str, 
     for row in rows:
         measured = row.trial.measured
         cells = [column(measured.get(name)) for name, column in zip(names, columns, strict=True)]
-        table.add_row(str(row.number), own(row.score), *cells, arch_id(row.trial.arch))
+        arch = row.trial.arch
+        said = space.words(arch).replace(",", ", ") if space else arch_id(arch)
+        # as Text: words such as mb[e6] are no markup
+        table.add_row(str(row.number), own(row.score), *cells, Text(plain(said)))
     return table
 
 
@@ -248,6 +262,13 @@ def console() -> Console:
 
 
 FOLDED = 14  # columns that a text which may be folded has at least
+
+
+def fits(table: Table) -> bool:
+    """Whether each row has a line of the terminal to itself."""
+    shown_on = console()
+    anywhere = shown_on.options.update_width(10**6)
+    return Measurement.get(shown_on, anywhere, table).maximum <= shown_on.width
 
 
 def show(table: Table) -> None:
