@@ -21,6 +21,7 @@ from lanas.space import Arch, Floats, Space, as_tuples
 # after so many seconds at the latest.
 NODES, VARIABLES, FEWEST = 20_000, 500, 10
 SECONDS = 60.0
+INFEASIBLE = 2  # status of scipy's milp
 AGAIN = 1000  # times that a program is asked again without a solution that was refused
 
 
@@ -182,21 +183,14 @@ class Program:
 
     def solve(self) -> tuple[Arch | None, float]:
         """The cheapest architecture, and a cost that none is below; None where there is none."""
-        from scipy.optimize import Bounds, milp  # slow to import
-
-        whole = np.zeros(self.size, dtype=np.int64)
-        whole[: self.ends[-1]] = 1
-        nodes = max(FEWEST, int(NODES * min(1.0, VARIABLES / self.size) ** 2))
         for _ in range(AGAIN):
-            found = milp(
-                self.coefficients,
-                integrality=whole,
-                bounds=Bounds(0, 1),
-                constraints=self.constraints,
-                options={"mip_rel_gap": 0.0, "node_limit": nodes, "time_limit": SECONDS},
-            )
+            found = self._solved()
+            if found.status == INFEASIBLE:
+                # The solver's first look is wrong at times where one point alone is inside.
+                again = self._solved(presolve=False)
+                found = found if again.x is None else again
             if found.x is None:
-                if found.status == 2:  # infeasible
+                if found.status == INFEASIBLE:
                     return None, float("inf")
                 raise UserError(
                     f"space {self.space.name} has too many products of choices to tell within "
@@ -208,6 +202,24 @@ class Program:
                 return arch, self._bound(found)
             self.refuse(arch)  # outside by less than the solver's tolerance
         raise RuntimeError(f"milp on space {self.space.name}: solutions within rounding of a plane")
+
+    def _solved(self, presolve: bool = True) -> Any:
+        """What scipy's milp says of the program as it is."""
+        from scipy.optimize import Bounds, milp  # slow to import
+
+        whole = np.zeros(self.size, dtype=np.int64)
+        whole[: self.ends[-1]] = 1
+        limits = {
+            "node_limit": max(FEWEST, int(NODES * min(1.0, VARIABLES / self.size) ** 2)),
+            "time_limit": SECONDS,
+        }
+        return milp(
+            self.coefficients,
+            integrality=whole,
+            bounds=Bounds(0, 1),
+            constraints=self.constraints,
+            options={"mip_rel_gap": 0.0, "presolve": presolve, **limits},
+        )
 
     def _bound(self, found: Any) -> float:
         """What no architecture costs less than, by the solver's answer."""
