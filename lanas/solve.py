@@ -209,16 +209,18 @@ class Program:
 
         whole = np.zeros(self.size, dtype=np.int64)
         whole[: self.ends[-1]] = 1
-        limits = {
-            "node_limit": max(FEWEST, int(NODES * min(1.0, VARIABLES / self.size) ** 2)),
-            "time_limit": SECONDS,
-        }
+        nodes = max(FEWEST, int(NODES * min(1.0, VARIABLES / self.size) ** 2))
         return milp(
             self.coefficients,
             integrality=whole,
             bounds=Bounds(0, 1),
             constraints=self.constraints,
-            options={"mip_rel_gap": 0.0, "presolve": presolve, **limits},
+            options={
+                "mip_rel_gap": 0.0,
+                "node_limit": nodes,
+                "time_limit": SECONDS,
+                "presolve": presolve,
+            },
         )
 
     def _bound(self, found: Any) -> float:
