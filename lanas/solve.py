@@ -186,7 +186,7 @@ class Program:
         for _ in range(AGAIN):
             found = self._solved()
             if found.status == INFEASIBLE:
-                # The solver's first look is wrong at times where one point alone is inside.
+                # The solver's first look is wrong at times where one or two points are inside.
                 again = self._solved(presolve=False)
                 found = found if again.x is None else again
             if found.x is None:

@@ -154,6 +154,11 @@ def test_a_budget_that_leaves_nothing_out_says_so(space: Space) -> None:
     assert "all networks" not in str(left(space, [Budget(steps(space), most - 1)]))
 
 
+def test_a_range_has_the_unit_of_its_budget() -> None:
+    some = Range("latency", "ms", 0.2, 0.07, 0.46, exact=False)
+    assert str(some) == "latency at most 0.2 ms, of about 0.07 to 0.46 ms"
+
+
 def test_what_a_budget_leaves_of_a_large_space_is_drawn() -> None:
     """The ends are exact; the share of sums up to 20 of 20 choices is 0.5545, a draw of 10,000."""
     found = left(LARGE, [Budget(steps(LARGE), 20)])

@@ -105,8 +105,7 @@ class Trainings:
         common.say(
             f"{self.what}: {counted(len(left), 'training')} of one architecture alone, "
             f"{counted(self.settings[0].epochs, 'epoch')} each (retrain.py takes {longest}); "
-            f"the time is told "
-            "after the first"
+            "the time is told after the first"
         )
         start, task = time.monotonic(), self.data.task
         with recorded(self.run, self.what, device=self.device, seed=self.settings[0].seed):

@@ -125,9 +125,9 @@ def rescore(
 ) -> Rescored:
     """Rank the trials of a search by another score and keep the ranking; nothing is evaluated.
 
-    score: as of `lanas.rank.score_of`. tag: of the search; None for the
-    recipe's. `retrain` takes the ranking by its name, that of the file
-    without `ranking-`. trust: as of `search`. UserError where no trial has what the score needs.
+    score: as of `lanas.rank.score_of`. tag: of the search; None for the recipe's. trust: as of
+    `search`. `retrain` takes the ranking by its name, that of the file without `ranking-`.
+    UserError where no trial has what the score needs.
     """
     run = run if isinstance(run, Run) else Run(Path(run), {})
     refuse_links_out(run.path)

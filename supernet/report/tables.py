@@ -80,8 +80,7 @@ def result_table(
 
     words: architectures by the names of their options, not by their indices. optimiser: it was told
     these trials; what it maximises is the score. metrics: how measurements are printed that are no
-    costs. over: architectures that are left out, since they exceed a budget
-    by their own figure.
+    costs. over: architectures that are left out, since they exceed a budget by their own figure.
     """
     points, score = optimiser.history.points, optimiser.history.score
     within = np.array([trial.arch not in over for trial in trials], dtype=bool)

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from supernet.training.devices import average
 
+Sides = tuple[list[Tensor], list[Tensor]]  # tensors of the average, and those of the network
+
 
 class Averages(Callback):
     """timm's exponential moving average of a network, buffers included; a part of checkpoints.
@@ -21,7 +23,8 @@ class Averages(Callback):
     def __init__(self, net: nn.Module, decay: float) -> None:
         self.net = net
         self.average = ModelEmaV3(net, decay=decay, use_warmup=True)
-        self.pairs: list[tuple[Tensor, Tensor]] = []  # of the average and of the network
+        self.floats: Sides = ([], [])
+        self.counts: Sides = ([], [])
 
     @torch.no_grad()
     def step(self, steps: int) -> None:
@@ -29,16 +32,17 @@ class Averages(Callback):
 
         As timm's update does, whose search for the tensors takes longer than a step on a GPU may.
         """
-        if not self.pairs:  # by now all of them are where they stay
+        if not self.floats[0]:  # by now all tensors are where they stay
             kept, new = (net.state_dict().values() for net in (self.average.module, self.net))
-            self.pairs = list(zip(kept, new, strict=True))
-        floats = [pair for pair in self.pairs if pair[0].is_floating_point()]
-        counts = [pair for pair in self.pairs if not pair[0].is_floating_point()]
-        if floats:
-            weight = 1 - self.average.get_decay(steps)
-            torch._foreach_lerp_([x for x, _ in floats], [y for _, y in floats], weight)
-        if counts:
-            torch._foreach_copy_([x for x, _ in counts], [y for _, y in counts])
+            for pair in zip(kept, new, strict=True):
+                sides = self.floats if pair[0].is_floating_point() else self.counts
+                for side, tensor in zip(sides, pair, strict=True):
+                    side.append(tensor)
+        if self.floats[0]:
+            averages, weights = self.floats
+            torch._foreach_lerp_(averages, weights, 1 - self.average.get_decay(steps))
+        if self.counts[0]:
+            torch._foreach_copy_(*self.counts)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Statistics of norms differ between devices; their mean is taken, as of the network's."""
